@@ -1,0 +1,113 @@
+# One place for everything that is done to this repository. `make` lists it.
+# Needs Go, make, gcc (for the race detector), git and bash; all other tools are
+# fetched at pinned versions into bin/tools.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# One release of the Collector: go.mod, the manifests and the builder agree.
+COLLECTOR_VERSION := v0.160.0
+GOLANGCI_LINT_VERSION := v2.15.0
+
+GO ?= go
+BUILDER := bin/tools/builder-$(COLLECTOR_VERSION)
+GOLANGCI_LINT := bin/tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
+
+# Binaries, vet and lint compile alike, so that they share Go's build cache.
+PLAIN := CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false'
+GO_BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false
+
+# What goes into the binaries. Folders count, so that a removed file is noticed.
+SOURCES := go.mod $(shell find exporter internal -name testdata -prune -o \
+	\( -type d -o -type f ! -name '*_test.go' ! -name '*.md' \) -print)
+
+# $(call step,what,command): says what it does, and how long that took.
+step = @echo "==> $(1)"; start=$$SECONDS; $(2); echo "    done in $$((SECONDS - start)) s"
+
+##@ Every day
+
+.PHONY: build
+build: bin/otelcol-wandb bin/otel-wandb ## build bin/otelcol-wandb (the collector) and bin/otel-wandb (the tool)
+	@echo "==> $^ are up to date"
+
+.PHONY: test
+test: ## build, vet, lint and every test under the race detector
+	@start=$$SECONDS; \
+	$(MAKE) build; $(MAKE) vet; $(MAKE) lint; $(MAKE) test-race; \
+	echo "==> everything passed in $$((SECONDS - start)) s"
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) check-dependencies ## linters, formatting, and that every dependency has its reason
+	$(call step,lint,$(PLAIN) $(GOLANGCI_LINT) run ./...)
+
+.PHONY: fmt
+fmt: $(GOLANGCI_LINT) ## format all Go files (gofumpt)
+	$(call step,format,$(GOLANGCI_LINT) fmt ./...)
+
+##@ Parts of `make test`
+
+.PHONY: vet
+vet: ## go vet
+	$(call step,vet,$(PLAIN) $(GO) vet ./...)
+
+# vet has run: no need for the subset that `go test` runs by itself.
+.PHONY: test-race
+test-race: bin/otelcol-wandb bin/otel-wandb ## every test under the race detector
+	$(call step,test with the race detector,CGO_ENABLED=1 $(GO) test -buildvcs=false -vet=off -race ./...)
+
+.PHONY: check-dependencies
+check-dependencies: ## that docs/dependencies.md names every direct dependency
+	$(call step,check docs/dependencies.md,.ci/check-dependencies)
+
+##@ Long and thorough
+
+# Torture, benchmark, fuzz and soak targets go here, in this order, each with a
+# comment for `help` behind two number signs.
+
+##@ More
+
+.PHONY: build-full
+build-full: bin/otelcol-wandb-full ## build bin/otelcol-wandb-full, the wide distribution (minutes)
+
+.PHONY: clean
+clean: ## remove bin/, tools included
+	rm -rf bin
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---- Files -------------------------------------------------------------------
+
+bin/otel-wandb: $(SOURCES)
+	$(call step,build $@,$(GO_BUILD) -o $@ ./exporter/cmd/otel-wandb)
+
+# The builder writes Go code and a module of its own; compiling is left to the go
+# command, which compiles again only what changed. -mod=mod: when the exporter
+# takes a new dependency, the generated go.sum follows.
+bin/otelcol-wandb: bin/distribution/main.go $(SOURCES)
+	$(call step,build $@ (some minutes the first time),cd bin/distribution && $(GO_BUILD) -mod=mod -ldflags '-s -w' -o ../$(@F) .)
+
+bin/otelcol-wandb-full: bin/distribution-full/main.go $(SOURCES)
+	$(call step,build $@ (some minutes the first time),cd bin/distribution-full && $(GO_BUILD) -mod=mod -ldflags '-s -w' -o ../$(@F) .)
+
+bin/distribution/main.go: collector-config/manifest.yaml
+bin/distribution-full/main.go: collector-config/manifest-full.yaml
+bin/distribution/main.go bin/distribution-full/main.go: go.mod $(BUILDER)
+	@mkdir -p $(@D)
+	$(call step,generate the collector from $(filter %.yaml,$^),cd collector-config && ../$(BUILDER) --config $(notdir $(filter %.yaml,$^)) --skip-compilation >../$(@D)/builder.log 2>&1 || { cat ../$(@D)/builder.log; exit 1; })
+
+$(BUILDER):
+	$(call step,install the Collector builder $(COLLECTOR_VERSION),$(call install,go.opentelemetry.io/collector/cmd/builder@$(COLLECTOR_VERSION)))
+
+$(GOLANGCI_LINT):
+	$(call step,install golangci-lint $(GOLANGCI_LINT_VERSION) (a minute or two),$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)))
+
+# $(call install,module@version): into bin/tools, under a name with the version,
+# so that a new pin installs anew.
+install = mkdir -p bin/tools && GOBIN=$(CURDIR)/bin/tools $(GO) install -buildvcs=false $(1) && mv bin/tools/$(notdir $(firstword $(subst @, ,$(1)))) $@
