@@ -40,7 +40,7 @@ test: ## build, vet, lint and every test under the race detector
 	echo "==> everything passed in $$((SECONDS - start)) s"
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) check-dependencies ## linters, formatting, and that every dependency has its reason
+lint: $(GOLANGCI_LINT) check ## linters, formatting, and the rules of this repository
 	$(call step,lint,$(PLAIN) $(GOLANGCI_LINT) run ./...)
 
 .PHONY: fmt
@@ -58,9 +58,9 @@ vet: ## go vet
 test-race: bin/otelcol-wandb bin/otel-wandb ## every test under the race detector
 	$(call step,test with the race detector,CGO_ENABLED=1 $(GO) test -buildvcs=false -vet=off -race ./...)
 
-.PHONY: check-dependencies
-check-dependencies: ## that docs/dependencies.md names every direct dependency
-	$(call step,check docs/dependencies.md,.ci/check-dependencies)
+.PHONY: check
+check: ## rules no linter knows: reasons of dependencies, where names are spelled
+	$(call step,check the rules of this repository,.ci/check-dependencies && .ci/check-names)
 
 ##@ Long and thorough
 
