@@ -1,0 +1,328 @@
+// Package collectorconfig_test starts every ready configuration of this folder
+// in the built collector and sends it data.
+package collectorconfig_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
+)
+
+// patience bounds every wait: far longer than any of them takes on a busy
+// machine, short enough for a hang to be seen as one.
+const patience = time.Minute
+
+// freePorts has the OTLP receiver listen where nobody does yet; the collector's
+// log says where that is.
+var freePorts = []string{
+	"yaml:receivers::otlp::protocols::grpc::endpoint: localhost:0",
+	"yaml:receivers::otlp::protocols::http::endpoint: localhost:0",
+}
+
+// configs are the ready configurations, each with what a test run must change.
+var configs = map[string]struct {
+	overlays []string
+}{
+	"laptop.yaml": {overlays: freePorts},
+}
+
+func TestEveryConfigIsTested(t *testing.T) {
+	var files []string
+	for _, name := range glob(t, "*.yaml") {
+		if !strings.HasPrefix(name, "manifest") {
+			files = append(files, name)
+		}
+	}
+	assert.ElementsMatch(t, files, slices.Collect(maps.Keys(configs)),
+		"every configuration in this folder needs its entry in `configs`")
+}
+
+// The configuration as it is shipped, ports and all, is one the collector takes.
+func TestConfigsValidate(t *testing.T) {
+	for name := range configs {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), builtCollector(t), "validate", "--config", abs(t, name))
+			cmd.Env = environment(t)
+			cmd.Dir = t.TempDir()
+			out, err := cmd.CombinedOutput()
+			require.NoError(t, err, "%s", out)
+		})
+	}
+}
+
+// Each configuration comes up, takes traces and logs over gRPC and HTTP, and
+// ends with status 0 when told to.
+func TestConfigsRun(t *testing.T) {
+	for name, config := range configs {
+		t.Run(name, func(t *testing.T) {
+			c := start(t, name, config.overlays...)
+
+			traces := ptraceotlp.NewExportRequestFromTraces(oneSpan("small"))
+			logs := plogotlp.NewExportRequestFromLogs(oneRecord())
+			c.postHTTP(t, "/v1/traces", marshal(t, traces.MarshalProto))
+			c.postHTTP(t, "/v1/logs", marshal(t, logs.MarshalProto))
+			c.callGRPC(t, "opentelemetry.proto.collector.trace.v1.TraceService", marshal(t, traces.MarshalProto))
+			c.callGRPC(t, "opentelemetry.proto.collector.logs.v1.LogsService", marshal(t, logs.MarshalProto))
+
+			// gRPC's own limit is 4 MiB: a table in an event is soon past that.
+			large := ptraceotlp.NewExportRequestFromTraces(oneSpan(strings.Repeat("x", 12<<20)))
+			c.callGRPC(t, "opentelemetry.proto.collector.trace.v1.TraceService", marshal(t, large.MarshalProto))
+
+			c.stop(t)
+		})
+	}
+}
+
+// A second collector on the same machine needs two ports of its own, no more.
+func TestTwoCollectorsSideBySide(t *testing.T) {
+	first := start(t, "laptop.yaml", freePorts...)
+	second := start(t, "laptop.yaml", freePorts...)
+	first.stop(t)
+	second.stop(t)
+}
+
+// The manifests and go.mod ask for one release of the Collector, and the wide
+// distribution has everything of the lean one.
+func TestManifestsAgree(t *testing.T) {
+	module := regexp.MustCompile(`(?m)^\s*(?:- gomod: )?(go\.opentelemetry\.io/collector\S*|github\.com/\S+) (v\S+)`)
+	release := map[string]string{} // "v0" and "v1" to the version of that line
+	pins := func(file string) map[string]string {
+		content, err := os.ReadFile(file)
+		require.NoError(t, err)
+		found := map[string]string{}
+		for _, m := range module.FindAllStringSubmatch(string(content), -1) {
+			if path, version := m[1], m[2]; strings.Contains(path, "opentelemetry.io/collector") ||
+				strings.Contains(path, "opentelemetry-collector-contrib") || strings.Contains(path, "otel-wandb") {
+				found[path] = version
+			}
+		}
+		require.NotEmpty(t, found, "%s names no module", file)
+		for path, version := range found {
+			if strings.Contains(path, "otel-wandb/otel-wandb") {
+				continue
+			}
+			line, _, _ := strings.Cut(version, ".")
+			if want, ok := release[line]; ok {
+				assert.Equal(t, want, version, "%s in %s is of another release than the rest", path, file)
+			} else {
+				release[line] = version
+			}
+		}
+		return found
+	}
+	pins("../go.mod")
+	lean, wide := pins("manifest.yaml"), pins("manifest-full.yaml")
+	for path, version := range lean {
+		assert.Equal(t, version, wide[path], "manifest-full.yaml lacks %s of manifest.yaml", path)
+	}
+	makefile, err := os.ReadFile("../Makefile")
+	require.NoError(t, err)
+	assert.Contains(t, string(makefile), "COLLECTOR_VERSION := "+release["v0"]+"\n", "the builder is of another release than the manifests")
+}
+
+// collector is a running bin/otelcol-wandb.
+type collector struct {
+	cmd    *exec.Cmd
+	grpc   string // addresses it listens on; empty if it does not
+	http   string
+	output *bytes.Buffer // all it printed, complete once exited is closed
+	exited chan struct{}
+	err    error
+}
+
+// start runs the collector with one of the configurations and waits until it
+// says that it is ready.
+func start(t *testing.T, config string, overlays ...string) *collector {
+	t.Helper()
+	args := []string{"--config", abs(t, config)}
+	for _, overlay := range overlays {
+		args = append(args, "--config", overlay)
+	}
+	c := &collector{
+		cmd:    exec.Command(builtCollector(t), args...),
+		output: new(bytes.Buffer),
+		exited: make(chan struct{}),
+	}
+	c.cmd.Dir = t.TempDir()
+	c.cmd.Env = environment(t)
+	stderr, err := c.cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, startWithSIGTERMHeld(c.cmd))
+
+	ready := make(chan struct{})
+	go func() {
+		defer close(c.exited)
+		lines := bufio.NewScanner(io.TeeReader(stderr, c.output))
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			switch line := lines.Text(); {
+			case strings.Contains(line, "Starting GRPC server"):
+				c.grpc = endpoint(line)
+			case strings.Contains(line, "Starting HTTP server"):
+				c.http = endpoint(line)
+			case strings.Contains(line, "Everything is ready."):
+				close(ready)
+			}
+		}
+		c.err = c.cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		_ = c.cmd.Process.Kill()
+		<-c.exited
+		if t.Failed() {
+			t.Logf("output of the collector:\n%s", c.output)
+		}
+	})
+	select {
+	case <-ready:
+	case <-c.exited:
+		require.NoError(t, c.err, "the collector ended before it was ready")
+		require.Fail(t, "the collector ended before it was ready, with status 0")
+	case <-time.After(patience):
+		require.Fail(t, "the collector was not ready in time", "%s", patience)
+	}
+	return c
+}
+
+// stop ends the collector as a service manager does.
+func (c *collector) stop(t *testing.T) {
+	t.Helper()
+	require.NoError(t, c.cmd.Process.Signal(syscall.SIGTERM))
+	select {
+	case <-c.exited:
+		require.NoError(t, c.err, "SIGTERM must end the collector with status 0")
+	case <-time.After(patience):
+		require.Fail(t, "the collector did not end after SIGTERM", "%s", patience)
+	}
+}
+
+// postHTTP sends an OTLP request over HTTP.
+func (c *collector) postHTTP(t *testing.T, path string, request []byte) {
+	t.Helper()
+	require.NotEmpty(t, c.http, "the collector listens for no OTLP over HTTP")
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	response, err := client.Post("http://"+c.http+path, "application/x-protobuf", bytes.NewReader(request))
+	require.NoError(t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, response.StatusCode, "%s: %s", path, body)
+}
+
+// callGRPC calls Export of an OTLP service. A unary call is an HTTP/2 request
+// with a five-byte frame around the message: too little to import gRPC for.
+func (c *collector) callGRPC(t *testing.T, service string, request []byte) {
+	t.Helper()
+	require.NotEmpty(t, c.grpc, "the collector listens for no OTLP over gRPC")
+	frame := append([]byte{0}, binary.BigEndian.AppendUint32(nil, uint32(len(request)))...)
+	post, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+		"http://"+c.grpc+"/"+service+"/Export", bytes.NewReader(append(frame, request...)))
+	require.NoError(t, err)
+	post.Header.Set("Content-Type", "application/grpc")
+	post.Header.Set("TE", "trailers")
+
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: protocols}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: patience}
+	response, err := client.Do(post)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	_, err = io.Copy(io.Discard, response.Body)
+	require.NoError(t, err)
+	status, message := response.Trailer.Get("Grpc-Status"), response.Trailer.Get("Grpc-Message")
+	if status == "" { // a refusal comes without body, its trailers as headers
+		status, message = response.Header.Get("Grpc-Status"), response.Header.Get("Grpc-Message")
+	}
+	require.Equal(t, "0", status, "%s: %s", service, message)
+}
+
+// builtCollector is the path of the built collector.
+func builtCollector(t *testing.T) string {
+	t.Helper()
+	path := abs(t, "../bin/otelcol-wandb")
+	_, err := os.Stat(path)
+	require.NoError(t, err, "the collector is not built: run make build")
+	return path
+}
+
+// environment is the environment of a collector in a test: nothing of the
+// user's own settings, and a folder for runs that goes away.
+func environment(t *testing.T) []string {
+	t.Helper()
+	env := slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		return strings.HasPrefix(variable, "WANDB_") || strings.HasPrefix(variable, "OTEL_")
+	})
+	return append(env, "WANDB_DIR="+t.TempDir())
+}
+
+// endpoint reads the address out of a line of the collector's log.
+func endpoint(line string) string {
+	var fields struct {
+		Endpoint string `json:"endpoint"`
+	}
+	if at := strings.IndexByte(line, '{'); at >= 0 {
+		_ = json.Unmarshal([]byte(line[at:]), &fields)
+	}
+	return fields.Endpoint
+}
+
+func oneSpan(name string) ptrace.Traces {
+	traces := ptrace.NewTraces()
+	span := traces.ResourceSpans().AppendEmpty().ScopeSpans().AppendEmpty().Spans().AppendEmpty()
+	span.SetTraceID([16]byte{1})
+	span.SetSpanID([8]byte{1})
+	span.SetName(name)
+	return traces
+}
+
+func oneRecord() plog.Logs {
+	logs := plog.NewLogs()
+	record := logs.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords().AppendEmpty()
+	record.SetTraceID([16]byte{1})
+	record.SetSpanID([8]byte{1})
+	record.Body().SetStr("hello")
+	return logs
+}
+
+func marshal(t *testing.T, message func() ([]byte, error)) []byte {
+	t.Helper()
+	encoded, err := message()
+	require.NoError(t, err)
+	return encoded
+}
+
+func glob(t *testing.T, pattern string) []string {
+	t.Helper()
+	names, err := filepath.Glob(pattern)
+	require.NoError(t, err)
+	return names
+}
+
+func abs(t *testing.T, path string) string {
+	t.Helper()
+	path, err := filepath.Abs(path)
+	require.NoError(t, err)
+	return path
+}
