@@ -1,0 +1,205 @@
+package placement
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/otel-wandb/otel-wandb/internal/runid"
+)
+
+// decide is the modes table of the conventions. parent is the decision of the
+// nearest ancestor task, nil where there is none.
+func (t *Table) decide(s *Subject, parent *Decision) *Decision {
+	task := s.Task
+	d := &Decision{Trace: s.Trace, Span: s.Span, Up: parent}
+	if parent != nil {
+		d.defaultIDs = parent.defaultIDs
+	}
+	if parent.Refused() {
+		parent = nil // a refused task is no parent
+	}
+
+	asked := t.askedID(task, parent, d)
+	where := t.where(s, parent)
+	away := parent != nil && elsewhere(task.Asked, parent.Run)
+	if asked != "" {
+		clean, changed := runid.Sanitize(asked)
+		if changed {
+			d.AskedID = asked
+		}
+		asked = clean
+	}
+	parentsID := parent != nil && (asked == "" || asked == parent.Run.ID)
+
+	switch {
+	case task.Mode == ModeShared && asked == "" && parent == nil:
+		return t.refuse(d, s, RefusedSharedAlone,
+			"mode shared needs a parent run, and none of its ancestors is a task: start it under a task, use mode auto, or ask for a run with wandb.run.id")
+	case task.Mode == ModeShared && asked == "" && away:
+		return t.refuse(d, s, RefusedSharedElsewhere, fmt.Sprintf(
+			"mode shared asks for %q, but its parent's run is in %q: leave out host, entity and project, or name the run with wandb.run.id",
+			place(where), place(parent.Run)))
+	case task.Mode != ModeNew && parentsID && !away:
+		return t.join(d, parent)
+	}
+
+	where.ID = asked
+	switch {
+	case task.Mode == ModeShared:
+		d.Rule = RuleJoinsAskedID
+	case asked != "":
+		d.Rule = RuleOpensAskedID
+	case task.Rootless:
+		d.Rule = RuleRootless
+	case task.Mode == ModeNew:
+		d.Rule = RuleOpensNew
+	case away:
+		d.Rule = RuleOpensAway
+	default:
+		d.Rule = RuleOpens
+	}
+	if asked == "" {
+		base, changed := runid.Sanitize(task.Base)
+		if changed {
+			d.AskedID = task.Base
+		}
+		where.ID, d.Group = task.Ranks.Derive(base, task.Mode == ModeNew)
+		where.ID, _ = runid.Sanitize(where.ID) // a suffix may make it too long
+	}
+	d.Run = where
+	if reason, text := t.unacceptable(where); reason != "" {
+		return t.refuse(d, s, reason, text)
+	}
+	if task.Group != "" {
+		d.Group = task.Group
+	} else if d.Group == "" && task.Mode == ModeNew && parent != nil {
+		d.Group = parent.Group
+		if d.Group == "" {
+			d.Group = parent.Run.ID
+		}
+	}
+	d.Role, d.OwnerSpan, d.OwnerStart = RoleOwner, s.Span, task.Start
+	if task.Mode == ModeShared {
+		d.Role, d.OwnerSpan = RoleGuest, SpanID{}
+	}
+	// An owner is a task none of whose ancestors is on the same run.
+	for up := d.Up; up != nil; up = up.Up {
+		if !up.Refused() && up.Run == d.Run {
+			d.Role, d.OwnerSpan, d.OwnerStart, d.Group = RoleMember, up.OwnerSpan, up.OwnerStart, up.Group
+			break
+		}
+	}
+	return d
+}
+
+// askedID is the id the task asks for, in the order span, scope, resource. A
+// scope's or resource's id holds for the outermost task only, and never
+// reaches a new child.
+func (t *Table) askedID(task *Task, parent *Decision, d *Decision) string {
+	asked := task.Asked.ID
+	for _, id := range []string{task.ScopeID, task.ResourceID} {
+		if id == "" || slices.Contains(d.defaultIDs, id) {
+			continue
+		}
+		d.defaultIDs = append(slices.Clip(d.defaultIDs), id)
+		if asked == "" && (task.Mode != ModeNew || parent == nil) {
+			asked = id
+		}
+	}
+	return asked
+}
+
+// where fills host, entity and project: the nearest wins.
+func (t *Table) where(s *Subject, parent *Decision) runid.Coordinates {
+	c := runid.Coordinates{Host: s.Task.Asked.Host, Entity: s.Task.Asked.Entity, Project: s.Task.Asked.Project}
+	if parent != nil {
+		// Entity and project of a run on another host mean nothing here.
+		if c.Host == "" || c.Host == parent.Run.Host {
+			c = fill(c, parent.Run)
+		}
+	}
+	return fill(fill(c, s.Resource), t.cfg.Default)
+}
+
+func fill(c, from runid.Coordinates) runid.Coordinates {
+	if c.Host == "" {
+		c.Host = from.Host
+	}
+	if c.Entity == "" {
+		c.Entity = from.Entity
+	}
+	if c.Project == "" {
+		c.Project = from.Project
+	}
+	return c
+}
+
+func elsewhere(asked, run runid.Coordinates) bool {
+	return asked.Host != "" && asked.Host != run.Host ||
+		asked.Entity != "" && asked.Entity != run.Entity ||
+		asked.Project != "" && asked.Project != run.Project
+}
+
+// place is coordinates without the run, for messages.
+func place(c runid.Coordinates) string {
+	c.ID = ""
+	if s := c.String(); len(s) > 0 {
+		return s[:len(s)-1] // the slash before the missing id
+	}
+	return ""
+}
+
+func (t *Table) join(d, parent *Decision) *Decision {
+	d.Run, d.Rule, d.Role = parent.Run, RuleJoinsParent, RoleMember
+	d.OwnerSpan, d.OwnerStart, d.Group = parent.OwnerSpan, parent.OwnerStart, parent.Group
+	d.AskedID = ""
+	return d
+}
+
+func (t *Table) refuse(d *Decision, s *Subject, reason Reason, text string) *Decision {
+	d.Run, d.Reason, d.Role = runid.Coordinates{}, reason, RoleNone
+	d.Rule = Rule(reason)
+	d.Text = fmt.Sprintf("task %q (trace %s, span %s): %s", clip(s.Name), s.Trace, s.Span, text)
+	return d
+}
+
+func clip(s string) string {
+	if len(s) > 200 {
+		return s[:200] + "…"
+	}
+	return s
+}
+
+func (t *Table) unacceptable(c runid.Coordinates) (Reason, string) {
+	if c.Host != t.cfg.Default.Host && !slices.Contains(t.cfg.AllowedHosts, c.Host) {
+		return RefusedHost, fmt.Sprintf("wandb.host %q is not one this exporter may write to: add it to `allowed_hosts`", clip(c.Host))
+	}
+	if why := runid.ProjectError(c.Project); why != "" {
+		return RefusedProject, fmt.Sprintf("wandb.project %q %s: name a project that W&B accepts", clip(c.Project), why)
+	}
+	if why := runid.ProjectError(c.Entity); why != "" {
+		return RefusedEntity, fmt.Sprintf("wandb.entity %q %s: name a user or team that exists", clip(c.Entity), why)
+	}
+	return "", ""
+}
+
+// stamped is the decision of a stamp: the run it names, as it names it.
+func (t *Table) stamped(tr *trace, s *Subject) *Decision {
+	st := *s.Stamp
+	st.Run = fill(fill(st.Run, s.Resource), t.cfg.Default)
+	if d, ok := tr.stamps[st]; ok {
+		return d
+	}
+	d := &Decision{Run: st.Run, Rule: RuleStamp, Trace: s.Trace, OwnerSpan: st.Owner, OwnerStart: st.Start}
+	if clean, changed := runid.Sanitize(st.Run.ID); changed {
+		d.Run.ID, d.AskedID = clean, st.Run.ID
+	}
+	if reason, text := t.unacceptable(d.Run); reason != "" {
+		d = t.refuse(d, s, reason, text)
+	}
+	if tr.stamps == nil {
+		tr.stamps = map[Stamp]*Decision{}
+	}
+	tr.stamps[st] = d
+	return d
+}

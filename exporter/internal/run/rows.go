@@ -1,0 +1,232 @@
+package run
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
+)
+
+// pendingRow is a row of the request under way: events of one span with one
+// explicit step are one row.
+type pendingRow struct {
+	first  *Item
+	order  Order // of the latest event in it
+	values []Value
+	merged []*Item // with first, where there are more
+}
+
+type spanStep struct {
+	span SpanID
+	step int64
+}
+
+// collectRow takes a row event; writeRows writes what the request brought.
+func (s *State) collectRow(it *Item, _ *Applied) {
+	if it.Row.HasStep {
+		key := spanStep{it.Span, it.Row.Step}
+		if i, ok := s.bySteps[key]; ok {
+			s.mergeRow(&s.pendingRows[i], it)
+			return
+		}
+		if s.bySteps == nil {
+			s.bySteps = map[spanStep]int{}
+		}
+		s.bySteps[key] = len(s.pendingRows)
+	}
+	s.pendingRows = append(s.pendingRows, pendingRow{first: it, order: it.Order, values: it.Row.Values})
+}
+
+func (s *State) mergeRow(p *pendingRow, it *Item) {
+	if p.merged == nil {
+		p.merged = []*Item{p.first}
+		p.values = append([]Value(nil), p.values...) // the first event keeps its own
+	}
+	p.merged = append(p.merged, it)
+	for _, v := range it.Row.Values {
+		if i := indexOf(p.values, &v); i < 0 {
+			p.values = append(p.values, v)
+		} else if !it.Order.Before(latestOf(p.merged[:len(p.merged)-1], &v)) {
+			p.values[i] = v
+		}
+	}
+	if p.order.Before(it.Order) {
+		p.order = it.Order
+	}
+}
+
+func indexOf(values []Value, v *Value) int {
+	for i := range values {
+		if values[i].Key == v.Key && pathKey("", values[i].Rest) == pathKey("", v.Rest) {
+			return i
+		}
+	}
+	return -1
+}
+
+// latestOf is the order of the latest of items that has v's key.
+func latestOf(items []*Item, v *Value) Order {
+	var last Order
+	for _, it := range items {
+		if indexOf(it.Row.Values, v) >= 0 && last.Before(it.Order) {
+			last = it.Order
+		}
+	}
+	return last
+}
+
+func (s *State) writeRows(ctx Context, a *Applied) {
+	for i := range s.pendingRows {
+		s.writeRow(ctx, &s.pendingRows[i], a)
+	}
+	clear(s.pendingRows)
+	s.pendingRows = s.pendingRows[:0]
+	clear(s.bySteps)
+}
+
+func (s *State) writeRow(ctx Context, p *pendingRow, a *Applied) {
+	it := p.first
+	size := 0
+	for i := range p.values {
+		size += len(p.values[i].Key) + len(p.values[i].JSON) + 4
+	}
+	if size > MaxLine {
+		a.drop(DropRowTooLong, 1, fmt.Sprintf("run %q: a row of span %q (key %.200q first) is %d bytes, W&B takes %d: log less in one row, or log it as a file",
+			s.Key, it.SpanName, p.values[0].Key, size, MaxLine))
+		return
+	}
+	own := ctx.OwnerSpan != (SpanID{}) && it.Span == ctx.OwnerSpan
+	step := s.nextStep
+	var stepValue *Value
+	if it.Row.HasStep {
+		name := ownStepMetric
+		if own {
+			step = max(step, it.Row.Step)
+		} else {
+			name = stepMetricName(it.SpanName)
+		}
+		v := Value{Key: name, JSON: intJSON(it.Row.Step), Num: float64(it.Row.Step), Numeric: true}
+		if indexOf(p.values, &v) < 0 {
+			s.hideStep(name, p.order)
+			stepValue = &v
+		}
+	}
+	s.nextStep, s.lastStep = step+1, step
+	s.rows++
+	a.Rows++
+
+	runtime := s.runtimeAt(ctx, p.order.Time)
+	items := s.items[:0]
+	for i := range p.values {
+		v := &p.values[i]
+		items = append(items, dotwandb.Item{Key: v.Key, Rest: v.Rest, JSON: v.JSON})
+	}
+	if stepValue != nil {
+		items = append(items, dotwandb.Item{Key: stepValue.Key, JSON: stepValue.JSON})
+	}
+	items = append(items,
+		dotwandb.Item{Key: "_timestamp", JSON: timeJSON(p.order.Time)},
+		dotwandb.Item{Key: "_runtime", JSON: floatJSON(runtime)},
+		dotwandb.Item{Key: "_step", JSON: intJSON(step)},
+	)
+	s.items = items
+	s.emit(&dotwandb.Record{History: &dotwandb.History{Items: items, Step: step}})
+	s.note.row(it, p.order, len(p.merged) > 0)
+
+	if p.merged == nil {
+		s.aggregateRow(p.values, p.order)
+	} else {
+		for i, m := range p.merged {
+			if i > 0 {
+				s.note.id(m)
+			}
+			// Values that a later event of the row replaced still count for
+			// least, most and mean; the note keeps them.
+			s.fact(fact{Item: &Item{Kind: kindValues, Order: m.Order, Values: m.Row.Values}})
+			s.aggregateRow(m.Row.Values, m.Order)
+		}
+	}
+	if stepValue != nil {
+		s.aggregateRow([]Value{*stepValue}, p.order)
+		if p.merged != nil {
+			s.fact(fact{Item: &Item{Kind: kindValues, Order: p.order, Values: []Value{*stepValue}}})
+		}
+	}
+	s.after(p.order.Time, runtime)
+}
+
+// after keeps the latest time and the longest runtime of rows.
+func (s *State) after(t int64, runtime float64) {
+	s.lastTime = max(s.lastTime, t)
+	s.runtime = max(s.runtime, runtime)
+	s.general = true
+}
+
+func (s *State) aggregateRow(values []Value, o Order) {
+	for i := range values {
+		m := s.metric(&values[i])
+		m.add(&values[i], o)
+		s.touch(m)
+	}
+}
+
+// runtimeAt is how long the run had run at t, in seconds: since its owner's
+// start, after what earlier attempts ran.
+func (s *State) runtimeAt(ctx Context, t int64) float64 {
+	start, base := ctx.OwnerStart, 0.0
+	if o := s.owner(ctx.OwnerSpan); o != nil && ctx.OwnerSpan != (SpanID{}) {
+		base = o.Base
+		if start == 0 {
+			start = o.Start
+		}
+	}
+	if start == 0 {
+		if s.start == 0 {
+			s.start = t
+		}
+		start = s.start
+	}
+	if t < start {
+		return base // clocks disagree: nothing runs for a negative time
+	}
+	return base + seconds(t-start)
+}
+
+// hideStep defines a step metric as hidden, once: it is an axis, not a chart.
+func (s *State) hideStep(name string, o Order) {
+	if s.defs.find(name) == nil {
+		o.Time = -1 << 62 // what anyone says of it is later
+		s.defs.add(&MetricDef{Name: name, Hidden: true, Order: o})
+		s.defsDirty = true
+	}
+}
+
+func timeJSON(ns int64) string { return floatJSON(float64(ns) / 1e9) }
+
+func (s *State) line(it *Item, a *Applied) {
+	if s.exception(it) {
+		s.fact(fact{Item: &Item{Kind: KindLine, Order: it.Order, Span: it.Span,
+			Line: &Line{ErrorType: it.Line.ErrorType, ErrorMessage: it.Line.ErrorMessage}}})
+	}
+	s.note.id(it)
+	for _, text := range it.Line.Text {
+		s.emit(&dotwandb.Record{Output: &dotwandb.Output{
+			Stderr: it.Line.Stderr, Time: unixTime(it.Order.Time), Line: strings.TrimRight(text, "\n") + "\n",
+		}})
+		a.Lines++
+	}
+}
+
+func (s *State) alert(it *Item) {
+	s.emit(&dotwandb.Record{Alert: &dotwandb.Alert{Title: it.Alert.Title, Text: it.Alert.Text, Level: it.Alert.Level}})
+}
+
+func (s *State) define(m *MetricDef, a *Applied) {
+	if m.Name == "" || strings.Contains(strings.TrimSuffix(m.Name, "*"), "*") {
+		a.drop(DropBadDefinition, 1, fmt.Sprintf("run %q: define_metric %.200q: name a metric, with a * only at the end", s.Key, m.Name))
+		return
+	}
+	if s.defs.add(m) {
+		s.defsDirty = true
+	}
+}

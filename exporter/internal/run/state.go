@@ -1,0 +1,487 @@
+package run
+
+import (
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
+	"github.com/otel-wandb/otel-wandb/internal/runid"
+)
+
+// Config is what the exporter's configuration says of a run's life.
+type Config struct {
+	Linger       time.Duration // after the last arrival, once no owner is open
+	RowsTimeout  time.Duration // after an end event, for rows still on their way
+	AbandonAfter time.Duration // without arrival, where heartbeats were seen
+	IdleTimeout  time.Duration // without arrival, where none were
+	Version      string        // of this exporter
+}
+
+// Limits of the W&B backend.
+const (
+	// MaxLine is the longest history or summary line, in bytes.
+	MaxLine = 10<<20 - 100<<10
+	// MaxConfigValue is the largest config value, in bytes.
+	MaxConfigValue = 10 << 20
+)
+
+// exitCrashed is how a run ends whose program was not heard of any more.
+const exitCrashed = 254
+
+// Drop is something that was kept out of the run, by name.
+type Drop struct {
+	Reason string
+	Items  int
+	Text   string // for people: which run and key, what is wrong, what to do
+}
+
+// Reasons of drops.
+const (
+	DropRowTooLong    = "row_too_long"
+	DropValueTooLarge = "value_too_large"
+	DropBadTag        = "bad_tag"
+	DropBadDefinition = "bad_definition"
+)
+
+// Applied counts what a call brought.
+type Applied struct {
+	Rows, Lines, Repeated int
+	Drops                 []Drop
+}
+
+// State is one run: see the package comment. Make it with NewState, or Load.
+type State struct {
+	Key runid.Coordinates
+	cfg Config
+
+	ids       identities
+	owners    []*owner
+	tags      []string // sorted
+	config    config
+	metrics   map[string]*aggregate
+	defs      definitions
+	group     string // where no owner names one
+	askedID   string
+	env       *Environment
+	heartbeat bool
+
+	start    int64 // of the run: its first owner's start, else its first item's time
+	nextStep int64
+	lastStep int64
+	rows     int64
+	// The latest row's time and runtime, whatever order rows came in.
+	lastTime int64
+	runtime  float64 // the longest of any row or owner, seconds
+	missing  uint64  // rows an end event counted that never came
+
+	log       log
+	lastHeard int64 // when anything arrived, the exporter's clock, unix ns
+	summaryAt int64 // when a summary record was last written, likewise
+	meta      metaState
+
+	batch
+	replay replay
+}
+
+// batch is what Apply and Tick brought and Flush has not taken yet.
+type batch struct {
+	body    []byte // records without number, one after another
+	ends    []int  // where each ends in body
+	facts   []fact
+	note    note
+	touched []*aggregate // changed since the last summary record
+	general bool         // _step, _runtime … changed since then
+
+	defsDirty bool
+	revived   bool // a heartbeat after the run was given up
+	closedBy  int  // how many owners there were at the last exit
+
+	// Scratch of the request under way.
+	pendingRows []pendingRow
+	bySteps     map[spanStep]int
+	items       []dotwandb.Item
+}
+
+// log is where the run's records go.
+type log struct {
+	parts    []Part // the last is open unless closed
+	closed   bool   // the last part has its exit
+	exitCode int32
+	num      int64 // records in the open part
+}
+
+// Part is one log of the run.
+type Part struct {
+	Dir   string `cbor:"1,keyasint"` // name of the run directory
+	Start int64  `cbor:"2,keyasint"` // start_time in its run record, unix ns
+}
+
+// metaState is what the last run record said, so that only changes are written.
+type metaState struct {
+	written map[string]string // config by top-level key
+	run     string            // name, group, tags … as one text
+	dirty   bool              // something changed that may change them
+}
+
+// NewState makes the state of a run of which nothing is known yet.
+func NewState(key runid.Coordinates, cfg Config) *State {
+	return &State{Key: key, cfg: cfg, metrics: map[string]*aggregate{}, lastStep: -1}
+}
+
+// Open tells whether the run has a log that goes on.
+func (s *State) Open() bool { return len(s.log.parts) > 0 && !s.log.closed }
+
+// Parts are the run's logs, the oldest first.
+func (s *State) Parts() []Part { return s.log.parts }
+
+// ExitCode is how the last part ended; ok tells whether it has.
+func (s *State) ExitCode() (code int32, ok bool) { return s.log.exitCode, s.log.closed }
+
+// Rows is how many history rows the run has.
+func (s *State) Rows() int64 { return s.rows }
+
+// Apply takes the items of one request that belong to this run. now is the
+// exporter's clock, unix ns. What it brings is in the batch until Flush.
+func (s *State) Apply(now int64, ctx Context, items []Item) Applied {
+	var a Applied
+	s.meet(ctx)
+	for i := range items {
+		it := &items[i]
+		if it.Kind != KindTask && it.Kind != KindHeartbeat && !s.ids.add(it.ID) {
+			a.Repeated++
+			continue
+		}
+		s.item(now, ctx, it, &a)
+	}
+	s.writeRows(ctx, &a)
+	s.lastHeard = now
+	return a
+}
+
+// meet learns from a delivery's placement: that an owner exists, before it has
+// said a word.
+func (s *State) meet(ctx Context) {
+	if s.group == "" && ctx.Group != "" {
+		s.group = ctx.Group
+		s.meta.dirty = true
+		s.fact(fact{Group: ctx.Group})
+	}
+	if ctx.OwnerSpan != (SpanID{}) && s.owner(ctx.OwnerSpan) == nil {
+		o := &owner{Span: ctx.OwnerSpan, Trace: ctx.Trace, Start: ctx.OwnerStart}
+		s.addOwner(o)
+		s.fact(fact{Owner: o})
+	}
+}
+
+func (s *State) owner(span SpanID) *owner {
+	for _, o := range s.owners {
+		if o.Span == span {
+			return o
+		}
+	}
+	return nil
+}
+
+func (s *State) addOwner(o *owner) {
+	o.Base = s.runtimeBefore(o.Start)
+	s.owners = append(s.owners, o)
+	if o.Start != 0 && (s.start == 0 || o.Start < s.start && len(s.log.parts) == 0) {
+		s.start = o.Start
+	}
+	s.meta.dirty = true
+}
+
+// runtimeBefore is what a new owner continues from: the run's total so far, if
+// it starts after all others have ended.
+func (s *State) runtimeBefore(start int64) float64 {
+	if len(s.owners) == 0 || start == 0 {
+		return 0
+	}
+	for _, o := range s.owners {
+		if !o.ended() || o.end() > start {
+			return 0
+		}
+	}
+	return s.runtime
+}
+
+func (s *State) item(now int64, ctx Context, it *Item, a *Applied) {
+	switch it.Kind {
+	case KindRow:
+		s.collectRow(it, a)
+	case KindConfig:
+		s.fact(fact{Item: it})
+		for i := range it.Values {
+			s.setConfig(ctx, "event", it.Values[i], setting{Order: it.Order}, a)
+		}
+	case KindSummary:
+		s.fact(fact{Item: it})
+		for i := range it.Values {
+			s.setSummary(&it.Values[i], it.Order, a)
+		}
+	case KindMetric:
+		s.fact(fact{Item: it})
+		s.define(it.Metric, a)
+	case KindLine:
+		s.line(it, a)
+	case KindAlert:
+		s.note.id(it)
+		s.alert(it)
+	case KindTask:
+		s.task(ctx, it, a)
+		if it.End != nil {
+			s.end(now, it)
+		}
+	case KindEnd:
+		s.end(now, it)
+	case KindHeartbeat:
+		if !s.heartbeat && s.Open() {
+			s.heartbeat = true
+			s.fact(fact{Heartbeat: true})
+		}
+		s.heartbeat = true
+		s.revived = s.log.closed && s.log.exitCode == exitCrashed
+	}
+}
+
+// task takes what a task says of itself: all of it from an owner, and from a
+// child on a shared run its config, under its span's name, and its tags.
+func (s *State) task(ctx Context, it *Item, a *Applied) {
+	t := it.Task
+	changed := s.addTags(t.Tags, a)
+	at := Order{Time: t.Start, Src: string(it.Span[:])}
+	if ctx.Role != RoleOwner {
+		for i := range t.Config {
+			v := t.Config[i]
+			v.Rest = append(append([]string{}, dotted(v.Key)...), v.Rest...)
+			v.Key = it.SpanName
+			if v.Key == "" {
+				v.Key = hex.EncodeToString(it.Span[:])
+			}
+			changed = s.setConfig(ctx, "member", v, setting{Order: at}, a) || changed
+		}
+		if changed {
+			s.fact(fact{Item: it, Role: ctx.Role})
+		}
+		return
+	}
+	if s.askedID == "" && ctx.AskedID != "" {
+		s.askedID = ctx.AskedID
+		changed = true
+	}
+	if s.env == nil && t.Env != nil {
+		s.env = t.Env
+		changed = true
+	}
+	o := s.owner(it.Span)
+	if o == nil {
+		o = &owner{Span: it.Span, Trace: t.Trace, Start: t.Start}
+		s.addOwner(o)
+		changed = true
+	}
+	before := *o
+	o.Declared = true
+	o.Carriers = o.Carriers || it.Carrier
+	o.Trace = t.Trace
+	o.Start = nonZero(t.Start, o.Start)
+	o.SpanName = nonZero(it.SpanName, o.SpanName)
+	o.RunName = nonZero(t.RunName, o.RunName)
+	o.Group = nonZero(t.Group, o.Group)
+	o.JobType = nonZero(t.JobType, o.JobType)
+	o.Notes = nonZero(t.Notes, o.Notes)
+	if t.Attempt != nil && (o.Attempt == nil || *o.Attempt != *t.Attempt) {
+		o.Attempt = t.Attempt
+	}
+	if t.Ranks != (runid.Ranks{}) {
+		o.Ranks = t.Ranks
+	}
+	if len(s.log.parts) == 0 && o.Start != 0 && (s.start == 0 || o.Start < s.start) {
+		s.start = o.Start
+	}
+	changed = changed || before != *o
+	source := "owner" + string(it.Span[:])
+	for i := range t.Config {
+		changed = s.setConfig(ctx, source, t.Config[i], setting{Order: at, Owner: it.Span}, a) || changed
+	}
+	for i := range t.Defaults {
+		changed = s.setConfig(ctx, "base"+source, t.Defaults[i], setting{Order: at, Owner: it.Span, Base: true}, a) || changed
+	}
+	if changed {
+		s.meta.dirty = true
+		s.fact(fact{Item: it, Role: ctx.Role, AskedID: ctx.AskedID})
+	}
+}
+
+func nonZero[T comparable](v, or T) T {
+	var zero T
+	if v == zero {
+		return or
+	}
+	return v
+}
+
+func (s *State) addTags(tags []string, a *Applied) (changed bool) {
+	for _, tag := range tags {
+		if n := len([]rune(tag)); n == 0 || n > runid.MaxTag {
+			a.drop(DropBadTag, 1, fmt.Sprintf("run %q: tag %.70q has %d characters, W&B takes 1 to %d: shorten it", s.Key, tag, n, runid.MaxTag))
+			continue
+		}
+		if i, there := slices.BinarySearch(s.tags, tag); !there {
+			s.tags = slices.Insert(s.tags, i, tag)
+			changed = true
+			s.meta.dirty = true
+		}
+	}
+	return changed
+}
+
+func (s *State) setConfig(_ Context, source string, v Value, as setting, a *Applied) bool {
+	if len(v.JSON) > MaxConfigValue {
+		a.drop(DropValueTooLarge, 1, fmt.Sprintf("run %q: config key %.200q is %d bytes, W&B takes %d: log it as a file or a table",
+			s.Key, v.Key, len(v.JSON), MaxConfigValue))
+		return false
+	}
+	as.Path = append(dotted(v.Key), v.Rest...)
+	if source == "member" {
+		as.Path = append([]string{v.Key}, v.Rest...) // a span's name does not nest
+	}
+	as.JSON = v.JSON
+	if !s.config.set(source, as) {
+		return false
+	}
+	s.meta.dirty = true
+	return true
+}
+
+func (s *State) setSummary(v *Value, at Order, a *Applied) {
+	if len(v.JSON) > MaxConfigValue {
+		a.drop(DropValueTooLarge, 1, fmt.Sprintf("run %q: summary key %.200q is %d bytes, W&B takes %d: log it as a file or a table",
+			s.Key, v.Key, len(v.JSON), MaxConfigValue))
+		return
+	}
+	m := s.metric(v)
+	if m.set(v.JSON, at) {
+		s.touch(m)
+	}
+}
+
+// metric is the aggregate of a value's key; it is made where there is none.
+func (s *State) metric(v *Value) *aggregate {
+	key := pathKey(v.Key, v.Rest)
+	m := s.metrics[key]
+	if m == nil {
+		m = &aggregate{Path: append([]string{v.Key}, v.Rest...)}
+		s.addMetric(key, m)
+	}
+	return m
+}
+
+// end takes how a task ended. Only owners end anything.
+func (s *State) end(now int64, it *Item) {
+	o := s.owner(it.Span)
+	if o == nil {
+		return
+	}
+	switch {
+	case it.End.Event && o.EventEnd == nil, it.End.Event && *o.EventEnd != *it.End && o.EventEnd.Time <= it.End.Time:
+		o.EventEnd, o.EventAt = it.End, now
+		o.Carriers = true
+	case !it.End.Event && o.SpanEnd == nil:
+		o.SpanEnd = it.End
+	default:
+		return
+	}
+	if o.Start != 0 && o.end() > o.Start {
+		s.runtime = max(s.runtime, o.Base+seconds(o.end()-o.Start))
+	}
+	s.meta.dirty = true // another owner may decide now
+	s.fact(fact{Item: &Item{Kind: KindEnd, Span: it.Span, End: it.End}, At: now})
+}
+
+func seconds(ns int64) float64 { return float64(ns) / float64(time.Second) }
+
+// exception remembers an owner's last exception.
+func (s *State) exception(it *Item) bool {
+	o := s.owner(it.Span)
+	if o == nil || it.Line.ErrorType == "" && it.Line.ErrorMessage == "" || it.Order.Before(o.ErrorAt) {
+		return false
+	}
+	o.ErrorAt, o.ErrorType, o.ErrorText = it.Order, it.Line.ErrorType, it.Line.ErrorMessage
+	return true
+}
+
+// outcome is what the owners make of the run: the code, and the owner whose
+// failure it is (nil: none failed).
+func (s *State) outcome() (code int32, failed *owner) {
+	for _, o := range deciding(s.owners) {
+		if c := o.exitCode(); o.ended() && c != 0 {
+			code, failed = c, o
+		}
+	}
+	return code, failed
+}
+
+// Due tells whether the run is over at now, and with which exit code.
+func (s *State) Due(now int64) (code int32, due bool) {
+	if !s.Open() {
+		return 0, false
+	}
+	quiet := time.Duration(now - s.lastHeard)
+	able := deciding(s.owners)
+	open, byEvent, missing := len(able) == 0, true, uint64(0)
+	for _, o := range able {
+		switch {
+		case !o.ended():
+			open = true
+		case o.EventEnd != nil:
+			if n := s.missingRows(o); n > 0 && time.Duration(now-o.EventAt) < s.cfg.RowsTimeout {
+				open = true
+			} else {
+				missing += n
+			}
+		case o.Carriers:
+			// Its span came first; its end event counts the rows still on their way.
+			byEvent = false
+			open = open || quiet < s.cfg.RowsTimeout
+		default:
+			byEvent = false
+		}
+	}
+	if !open && (quiet >= s.cfg.Linger || byEvent && len(s.log.parts) == 1) {
+		s.missing = missing
+		code, _ = s.outcome()
+		return code, true
+	}
+	patience := s.cfg.IdleTimeout
+	if s.heartbeat {
+		patience = s.cfg.AbandonAfter
+	}
+	if quiet >= patience {
+		return exitCrashed, true
+	}
+	return 0, false
+}
+
+func (s *State) missingRows(o *owner) uint64 {
+	if o.EventEnd.Writer == "" {
+		return 0
+	}
+	return s.ids.missing(o.EventEnd.Writer, o.EventEnd.LastSeq)
+}
+
+// Resumed tells the state that the exporter is back: the time it was away
+// counts as nobody's silence.
+func (s *State) Resumed(now int64) {
+	s.lastHeard, s.summaryAt = now, now
+	for _, o := range s.owners {
+		if o.EventAt != 0 {
+			o.EventAt = now
+		}
+	}
+}
+
+func (a *Applied) drop(reason string, n int, text string) {
+	a.Drops = append(a.Drops, Drop{Reason: reason, Items: n, Text: text})
+}
