@@ -1,0 +1,28 @@
+package runlog
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Locks of the open file description belong to the handle and not to the
+// process: closing another handle of the file does not give them up.
+
+func lockByte(f *os.File, at int64) error {
+	err := setLock(f, unix.F_WRLCK, at)
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+		return ErrLocked
+	}
+	return err
+}
+
+func unlockByte(f *os.File, at int64) error { return setLock(f, unix.F_UNLCK, at) }
+
+func setLock(f *os.File, kind int16, at int64) error {
+	return os.NewSyscallError("fcntl", unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{
+		Type: kind, Whence: io.SeekStart, Start: at, Len: 1,
+	}))
+}

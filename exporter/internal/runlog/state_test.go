@@ -1,0 +1,64 @@
+package runlog
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestState(t *testing.T) {
+	for _, policy := range []SyncPolicy{SyncNever, SyncAlways} {
+		f := folderOf(t, openRoot(t, Options{Sync: policy}))
+		const key = "host\x00entity\x00project\x00../../id"
+		_, _, err := f.ReadState(key)
+		assert.ErrorIs(t, err, fs.ErrNotExist)
+
+		for _, step := range []struct {
+			open bool
+			want string
+		}{{true, "1"}, {true, "2"}, {false, "3"}, {false, "4"}, {true, "5"}, {false, "6"}} {
+			require.NoError(t, f.WriteState(key, step.open, []byte(step.want)))
+			b, open, err := f.ReadState(key)
+			require.NoError(t, err)
+			assert.Equal(t, step.want, string(b))
+			assert.Equal(t, step.open, open)
+			all, err := filepath.Glob(f.private("*", "*"))
+			require.NoError(t, err)
+			assert.Len(t, all, 1, "one file, and nothing temporary")
+			assert.Regexp(t, `/(open|closed)/[0-9a-f]{32}\.state$`, filepath.ToSlash(all[0]))
+		}
+		require.NoError(t, f.DropState(key))
+		require.NoError(t, f.DropState(key), "twice is once")
+		_, _, err = f.ReadState(key)
+		assert.ErrorIs(t, err, fs.ErrNotExist)
+	}
+}
+
+func TestOpenStates(t *testing.T) {
+	f := folderOf(t, openRoot(t, Options{}))
+	states, err := f.OpenStates()
+	require.NoError(t, err)
+	assert.Empty(t, states)
+	for _, key := range []string{"a", "b", "c"} {
+		require.NoError(t, f.WriteState(key, true, []byte(key)))
+	}
+	require.NoError(t, f.WriteState("b", false, []byte("b")))
+	require.NoError(t, os.WriteFile(filepath.Join(f.private(openDir), tempPrefix+"x"), nil, 0o666))
+	states, err = f.OpenStates()
+	require.NoError(t, err)
+	var got []string
+	for _, s := range states {
+		b, err := s.Read()
+		require.NoError(t, err)
+		got = append(got, string(b))
+	}
+	assert.ElementsMatch(t, []string{"a", "c"}, got)
+	require.NoError(t, states[0].Drop())
+	states, err = f.OpenStates()
+	require.NoError(t, err)
+	assert.Len(t, states, 1)
+}
