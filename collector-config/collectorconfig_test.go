@@ -151,7 +151,7 @@ type collector struct {
 }
 
 // start runs the collector with one of the configurations and waits until it
-// says that it is ready.
+// says that it is ready, and can be told to end.
 func start(t *testing.T, config string, overlays ...string) *collector {
 	t.Helper()
 	args := []string{"--config", abs(t, config)}
@@ -167,7 +167,7 @@ func start(t *testing.T, config string, overlays ...string) *collector {
 	c.cmd.Env = environment(t)
 	stderr, err := c.cmd.StderrPipe()
 	require.NoError(t, err)
-	require.NoError(t, startWithSIGTERMHeld(c.cmd))
+	require.NoError(t, startForSignals(c.cmd))
 
 	ready := make(chan struct{})
 	go func() {
@@ -201,6 +201,8 @@ func start(t *testing.T, config string, overlays ...string) *collector {
 	case <-time.After(patience):
 		require.Fail(t, "the collector was not ready in time", "%s", patience)
 	}
+	require.Eventually(t, func() bool { return handlesSignals(c.cmd.Process) }, patience, time.Millisecond,
+		"the collector never asked for its signals")
 	return c
 }
 
