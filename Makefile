@@ -67,6 +67,11 @@ check: ## rules no linter knows: reasons of dependencies, where names are spelle
 # Torture, benchmark, fuzz and soak targets go here, in this order, each with a
 # comment for `help` behind two number signs.
 
+# BENCH holds options: make bench BENCH='-n 20000 -reps 1'
+.PHONY: bench
+bench: bin/otelcol-wandb ## what the exporter costs, beside a pipeline that keeps nothing (minutes)
+	$(call step,benchmark,$(PLAIN) $(GO) run ./exporter/internal/bench $(BENCH))
+
 ##@ More
 
 .PHONY: build-full

@@ -13,8 +13,8 @@ import (
 
 // Receiver is called for each request; its error is the answer.
 type Receiver interface {
-	Traces(ptrace.Traces) error
-	Logs(plog.Logs) error
+	Traces(context.Context, ptrace.Traces) error
+	Logs(context.Context, plog.Logs) error
 }
 
 // NewServer serves to r.
@@ -30,8 +30,8 @@ type traces struct {
 	to Receiver
 }
 
-func (t *traces) Export(_ context.Context, r ptraceotlp.ExportRequest) (ptraceotlp.ExportResponse, error) {
-	return ptraceotlp.NewExportResponse(), t.to.Traces(r.Traces())
+func (t *traces) Export(ctx context.Context, r ptraceotlp.ExportRequest) (ptraceotlp.ExportResponse, error) {
+	return ptraceotlp.NewExportResponse(), t.to.Traces(ctx, r.Traces())
 }
 
 type logs struct {
@@ -39,6 +39,6 @@ type logs struct {
 	to Receiver
 }
 
-func (l *logs) Export(_ context.Context, r plogotlp.ExportRequest) (plogotlp.ExportResponse, error) {
-	return plogotlp.NewExportResponse(), l.to.Logs(r.Logs())
+func (l *logs) Export(ctx context.Context, r plogotlp.ExportRequest) (plogotlp.ExportResponse, error) {
+	return plogotlp.NewExportResponse(), l.to.Logs(ctx, r.Logs())
 }
