@@ -29,6 +29,7 @@ type Table struct {
 	links  int
 	wait   int
 	nextID uint64
+	full   bool
 
 	out *Outcome // of the call under way
 }
@@ -75,6 +76,9 @@ func NewTable(cfg Config) *Table {
 
 // Waiting is the number of units that wait.
 func (t *Table) Waiting() int { return t.wait }
+
+// SetFull says that nothing more may wait, because its place on disk is used up.
+func (t *Table) SetFull(full bool) { t.full = full }
 
 // Links is the number of spans remembered.
 func (t *Table) Links() int { return t.links }
@@ -158,9 +162,11 @@ func (t *Table) placeTask(now int64, tr *trace, u *Unit) {
 	n, seen := tr.nodes[s.Span]
 	if seen && n.d != nil && !n.absent {
 		// Decided before, by its start event or a stamp: what has been placed stays placed.
+		n.d = t.asTask(s, n.d)
 		if !n.known {
-			t.learn(tr, s.Span, node{parent: s.Parent, known: true, d: n.d}, u)
+			n.parent, n.known = s.Parent, true
 		}
+		t.learnDecision(tr, s.Span, n)
 		t.settleUnit(u, n.d, n.d.Rule)
 		t.wake(tr, s.Span)
 		return
@@ -176,6 +182,20 @@ func (t *Table) placeTask(now int64, tr *trace, u *Unit) {
 	t.learn(tr, s.Span, node{parent: s.Parent, known: true, d: d}, u)
 	t.settleUnit(u, d, d.Rule)
 	t.wake(tr, s.Span)
+}
+
+// asTask makes a task's decision of what a stamp said of its span before the
+// task itself was heard.
+func (t *Table) asTask(s *Subject, d *Decision) *Decision {
+	if d.Span == s.Span || d.Refused() {
+		return d
+	}
+	own := *d
+	own.saved, own.Span, own.Role = false, s.Span, RoleMember
+	if d.OwnerSpan == s.Span {
+		own.Role, own.Group = RoleOwner, s.Task.Group
+	}
+	return t.announce(&own)
 }
 
 // parentOf finds the decision a task's mode is judged by: nil, true for none.
@@ -195,22 +215,15 @@ func (t *Table) parentOf(tr *trace, s *Subject) (d *Decision, missing SpanID, ok
 func (t *Table) decideTask(tr *trace, s *Subject, parent *Decision) *Decision {
 	switch {
 	case s.Stamp != nil:
-		// A copy: the stamp's own decision is no task's.
-		d := *t.stamped(tr, s)
-		if d.Refused() {
-			d.saved = false
-			return t.announce(&d)
-		}
-		if d.OwnerSpan == s.Span {
-			d.saved, d.Role, d.Span, d.Group = false, RoleOwner, s.Span, s.Task.Group
-			if s.Task.Start != 0 {
-				d.OwnerStart = s.Task.Start
-			}
-			return t.announce(&d)
-		}
 		parent = t.stamped(tr, s)
 		if parent.id == 0 {
 			t.announce(parent)
+		}
+		if parent.Refused() {
+			return parent
+		}
+		if parent.OwnerSpan == s.Span {
+			return t.asTask(s, parent)
 		}
 	case s.Parent == s.Span:
 		d := &Decision{Trace: s.Trace, Span: s.Span}
@@ -284,7 +297,7 @@ func (t *Table) waitFor(now int64, tr *trace, missing SpanID, u *Unit) {
 	if _, repeat := tr.waiting[s.Fingerprint]; repeat {
 		return // the same item waits already
 	}
-	if t.wait >= t.cfg.MaxWaiting && t.cfg.MaxWaiting > 0 {
+	if t.full || t.cfg.MaxWaiting > 0 && t.wait >= t.cfg.MaxWaiting {
 		t.out.WaitingFull = append(t.out.WaitingFull, u)
 		return
 	}
@@ -394,8 +407,12 @@ func (t *Table) rewait(tr *trace, missing SpanID, w *Waiter) {
 }
 
 func (t *Table) learnDecision(tr *trace, span SpanID, n node) {
-	if tr.nodes[span] == n {
+	old, seen := tr.nodes[span]
+	if old == n {
 		return
+	}
+	if !seen {
+		t.links++
 	}
 	tr.nodes[span] = n
 	tr.decided = true

@@ -230,7 +230,7 @@ func (s *State) replayFact(f *fact) {
 		s.group = f.Group
 	case f.Item == nil:
 	case f.Item.Kind == KindTask:
-		s.task(Context{Role: f.Role, AskedID: f.AskedID}, f.Item, &a)
+		s.task(&Context{Role: f.Role, AskedID: f.AskedID}, f.Item, &a)
 	case f.Item.Kind == KindEnd:
 		s.end(f.At, f.Item)
 	case f.Item.Kind == kindValues:
@@ -239,7 +239,7 @@ func (s *State) replayFact(f *fact) {
 		s.exception(f.Item)
 	default:
 		s.ids.add(f.Item.ID)
-		s.item(f.At, Context{}, f.Item, &a)
+		s.item(f.At, &Context{}, f.Item, &a)
 	}
 	s.facts = s.facts[:0] // what it did was written before
 }
@@ -250,6 +250,7 @@ func (s *State) Replayed() {
 	s.replay = replay{}
 	s.body, s.ends = s.body[:0], s.ends[:0]
 	s.forgetBatch()
+	s.revived = s.log.closed && s.log.exitCode == brokenCode
 	items, text := s.metaNow()
 	s.meta = metaState{written: byKey(items), run: text}
 	s.defsDirty = false

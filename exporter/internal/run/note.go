@@ -142,6 +142,12 @@ func decodeNote(uuid string) (entries []noteEntry, facts []fact, err error) {
 	return entries, saved.Facts, nil
 }
 
+// IsNote tells whether a record's uuid is a note of this package.
+func IsNote(uuid string) bool {
+	_, _, err := decodeNote(uuid)
+	return err == nil
+}
+
 // noteReader reads packed entries; bad is set once, at the first lack of bytes.
 type noteReader struct {
 	b    []byte

@@ -10,6 +10,7 @@ import (
 // pendingRow is a row of the request under way: events of one span with one
 // explicit step are one row.
 type pendingRow struct {
+	ctx    *Context
 	first  *Item
 	order  Order // of the latest event in it
 	values []Value
@@ -22,7 +23,7 @@ type spanStep struct {
 }
 
 // collectRow takes a row event; writeRows writes what the request brought.
-func (s *State) collectRow(it *Item, _ *Applied) {
+func (s *State) collectRow(ctx *Context, it *Item) {
 	if it.Row.HasStep {
 		key := spanStep{it.Span, it.Row.Step}
 		if i, ok := s.bySteps[key]; ok {
@@ -34,7 +35,7 @@ func (s *State) collectRow(it *Item, _ *Applied) {
 		}
 		s.bySteps[key] = len(s.pendingRows)
 	}
-	s.pendingRows = append(s.pendingRows, pendingRow{first: it, order: it.Order, values: it.Row.Values})
+	s.pendingRows = append(s.pendingRows, pendingRow{ctx: ctx, first: it, order: it.Order, values: it.Row.Values})
 }
 
 func (s *State) mergeRow(p *pendingRow, it *Item) {
@@ -75,17 +76,17 @@ func latestOf(items []*Item, v *Value) Order {
 	return last
 }
 
-func (s *State) writeRows(ctx Context, a *Applied) {
+func (s *State) writeRows(a *Applied) {
 	for i := range s.pendingRows {
-		s.writeRow(ctx, &s.pendingRows[i], a)
+		s.writeRow(&s.pendingRows[i], a)
 	}
 	clear(s.pendingRows)
 	s.pendingRows = s.pendingRows[:0]
 	clear(s.bySteps)
 }
 
-func (s *State) writeRow(ctx Context, p *pendingRow, a *Applied) {
-	it := p.first
+func (s *State) writeRow(p *pendingRow, a *Applied) {
+	ctx, it := p.ctx, p.first
 	size := 0
 	for i := range p.values {
 		size += len(p.values[i].Key) + len(p.values[i].JSON) + 4
@@ -172,7 +173,7 @@ func (s *State) aggregateRow(values []Value, o Order) {
 
 // runtimeAt is how long the run had run at t, in seconds: since its owner's
 // start, after what earlier attempts ran.
-func (s *State) runtimeAt(ctx Context, t int64) float64 {
+func (s *State) runtimeAt(ctx *Context, t int64) float64 {
 	start, base := ctx.OwnerStart, 0.0
 	if o := s.owner(ctx.OwnerSpan); o != nil && ctx.OwnerSpan != (SpanID{}) {
 		base = o.Base

@@ -142,27 +142,35 @@ func (s *State) ExitCode() (code int32, ok bool) { return s.log.exitCode, s.log.
 // Rows is how many history rows the run has.
 func (s *State) Rows() int64 { return s.rows }
 
-// Apply takes the items of one request that belong to this run. now is the
-// exporter's clock, unix ns. What it brings is in the batch until Flush.
-func (s *State) Apply(now int64, ctx Context, items []Item) Applied {
+// Delivery is what one span or log record brings to its run.
+type Delivery struct {
+	*Context
+	Items []Item
+}
+
+// Apply takes what one request brings to this run. now is the exporter's clock,
+// unix ns. What it leads to is in the batch until Flush.
+func (s *State) Apply(now int64, request []Delivery) Applied {
 	var a Applied
-	s.meet(ctx)
-	for i := range items {
-		it := &items[i]
-		if it.Kind != KindTask && it.Kind != KindHeartbeat && !s.ids.add(it.ID) {
-			a.Repeated++
-			continue
+	for _, d := range request {
+		s.meet(d.Context)
+		for i := range d.Items {
+			it := &d.Items[i]
+			if it.Kind != KindTask && it.Kind != KindHeartbeat && !s.ids.add(it.ID) {
+				a.Repeated++
+				continue
+			}
+			s.item(now, d.Context, it, &a)
 		}
-		s.item(now, ctx, it, &a)
 	}
-	s.writeRows(ctx, &a)
+	s.writeRows(&a)
 	s.lastHeard = now
 	return a
 }
 
 // meet learns from a delivery's placement: that an owner exists, before it has
 // said a word.
-func (s *State) meet(ctx Context) {
+func (s *State) meet(ctx *Context) {
 	if s.group == "" && ctx.Group != "" {
 		s.group = ctx.Group
 		s.meta.dirty = true
@@ -207,14 +215,14 @@ func (s *State) runtimeBefore(start int64) float64 {
 	return s.runtime
 }
 
-func (s *State) item(now int64, ctx Context, it *Item, a *Applied) {
+func (s *State) item(now int64, ctx *Context, it *Item, a *Applied) {
 	switch it.Kind {
 	case KindRow:
-		s.collectRow(it, a)
+		s.collectRow(ctx, it)
 	case KindConfig:
 		s.fact(fact{Item: it})
 		for i := range it.Values {
-			s.setConfig(ctx, "event", it.Values[i], setting{Order: it.Order}, a)
+			s.setConfig("event", it.Values[i], setting{Order: it.Order}, a)
 		}
 	case KindSummary:
 		s.fact(fact{Item: it})
@@ -242,13 +250,13 @@ func (s *State) item(now int64, ctx Context, it *Item, a *Applied) {
 			s.fact(fact{Heartbeat: true})
 		}
 		s.heartbeat = true
-		s.revived = s.log.closed && s.log.exitCode == exitCrashed
+		s.revived = s.revived || s.log.closed && s.log.exitCode == exitCrashed
 	}
 }
 
 // task takes what a task says of itself: all of it from an owner, and from a
 // child on a shared run its config, under its span's name, and its tags.
-func (s *State) task(ctx Context, it *Item, a *Applied) {
+func (s *State) task(ctx *Context, it *Item, a *Applied) {
 	t := it.Task
 	changed := s.addTags(t.Tags, a)
 	at := Order{Time: t.Start, Src: string(it.Span[:])}
@@ -260,7 +268,7 @@ func (s *State) task(ctx Context, it *Item, a *Applied) {
 			if v.Key == "" {
 				v.Key = hex.EncodeToString(it.Span[:])
 			}
-			changed = s.setConfig(ctx, "member", v, setting{Order: at}, a) || changed
+			changed = s.setConfig("member", v, setting{Order: at}, a) || changed
 		}
 		if changed {
 			s.fact(fact{Item: it, Role: ctx.Role})
@@ -285,7 +293,9 @@ func (s *State) task(ctx Context, it *Item, a *Applied) {
 	o.Declared = true
 	o.Carriers = o.Carriers || it.Carrier
 	o.Trace = t.Trace
-	o.Start = nonZero(t.Start, o.Start)
+	if o.Start == 0 || t.Start != 0 && t.Start < o.Start {
+		o.Start = t.Start // a start event may say a later time than its span
+	}
 	o.SpanName = nonZero(it.SpanName, o.SpanName)
 	o.RunName = nonZero(t.RunName, o.RunName)
 	o.Group = nonZero(t.Group, o.Group)
@@ -303,10 +313,10 @@ func (s *State) task(ctx Context, it *Item, a *Applied) {
 	changed = changed || before != *o
 	source := "owner" + string(it.Span[:])
 	for i := range t.Config {
-		changed = s.setConfig(ctx, source, t.Config[i], setting{Order: at, Owner: it.Span}, a) || changed
+		changed = s.setConfig(source, t.Config[i], setting{Order: at, Owner: it.Span}, a) || changed
 	}
 	for i := range t.Defaults {
-		changed = s.setConfig(ctx, "base"+source, t.Defaults[i], setting{Order: at, Owner: it.Span, Base: true}, a) || changed
+		changed = s.setConfig("base"+source, t.Defaults[i], setting{Order: at, Owner: it.Span, Base: true}, a) || changed
 	}
 	if changed {
 		s.meta.dirty = true
@@ -337,7 +347,7 @@ func (s *State) addTags(tags []string, a *Applied) (changed bool) {
 	return changed
 }
 
-func (s *State) setConfig(_ Context, source string, v Value, as setting, a *Applied) bool {
+func (s *State) setConfig(source string, v Value, as setting, a *Applied) bool {
 	if len(v.JSON) > MaxConfigValue {
 		a.drop(DropValueTooLarge, 1, fmt.Sprintf("run %q: config key %.200q is %d bytes, W&B takes %d: log it as a file or a table",
 			s.Key, v.Key, len(v.JSON), MaxConfigValue))
@@ -462,6 +472,29 @@ func (s *State) Due(now int64) (code int32, due bool) {
 		return exitCrashed, true
 	}
 	return 0, false
+}
+
+// Ended tells whether all owners that decide have ended, and with which code.
+func (s *State) Ended() (code int32, ended bool) {
+	if !s.Open() || len(s.owners) == 0 {
+		return 0, false
+	}
+	for _, o := range deciding(s.owners) {
+		if !o.ended() {
+			return 0, false
+		}
+	}
+	code, _ = s.outcome()
+	return code, true
+}
+
+// brokenCode is no exit code: the last part has none, and is not continued.
+const brokenCode = -1 << 31
+
+// Broken says that the open part's log cannot be continued. The next Flush
+// begins another part.
+func (s *State) Broken() {
+	s.log.closed, s.log.exitCode, s.revived = true, brokenCode, true
 }
 
 func (s *State) missingRows(o *owner) uint64 {

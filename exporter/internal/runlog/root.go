@@ -14,6 +14,7 @@ import (
 // a machine that loses power loses.
 type SyncPolicy int
 
+// In order of cost.
 const (
 	SyncNever    SyncPolicy = iota // when the operating system likes
 	SyncInterval                   // at each [Root.SyncDirty]
@@ -86,6 +87,11 @@ func (r *Root) Folder(host, entity string) (*Folder, error) {
 	if host != "" || entity != "" {
 		dir = filepath.Join(r.dir, Escape(host), Escape(entity), "wandb")
 	}
+	return r.FolderAt(dir)
+}
+
+// FolderAt is the folder that lies at dir, somewhere below the root.
+func (r *Root) FolderAt(dir string) (*Folder, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if f := r.folders[dir]; f != nil {

@@ -1,0 +1,97 @@
+package engine
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/runlog"
+)
+
+// adopt finds the runs that an earlier exporter left open and gives each to
+// its shard, which takes them up a few at a time.
+func (e *Engine) adopt() error {
+	dirs, err := wandbDirs(e.root.Dir())
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, dir := range dirs {
+		errs = append(errs, e.adoptFolder(dir))
+	}
+	return errors.Join(errs...)
+}
+
+func (e *Engine) adoptFolder(dir string) error {
+	folder, err := e.root.FolderAt(dir)
+	if err != nil {
+		return err
+	}
+	if aside, err := folder.Sweep(); err != nil {
+		e.cfg.Logger.Warn("leftovers of a killed exporter are still there", zap.Error(err))
+	} else if len(aside) > 0 {
+		e.cfg.Logger.Info("leftovers of a killed exporter were put aside", zap.Strings("to", aside))
+	}
+	states, err := folder.OpenStates()
+	if err != nil {
+		return err
+	}
+	for _, file := range states {
+		b, err := file.Read()
+		if err != nil {
+			continue // closed or taken by another program meanwhile
+		}
+		key, err := run.CheckpointKey(b)
+		if err != nil {
+			e.cfg.Logger.Warn("the state of an open run cannot be read: the run goes on when something comes for it",
+				zap.String("file", file.Path), zap.Error(err))
+			continue
+		}
+		s := e.shardOf(key)
+		s.mu.Lock()
+		s.resume = append(s.resume, key)
+		s.mu.Unlock()
+	}
+	return nil
+}
+
+// wandbDirs are the wandb folders under a root: its own, and one for each
+// other host and entity.
+func wandbDirs(root string) ([]string, error) {
+	dirs := []string{filepath.Join(root, "wandb")}
+	more, err := filepath.Glob(filepath.Join(root, "*", "*", "wandb", ".otel-wandb"))
+	for _, d := range more {
+		dirs = append(dirs, filepath.Dir(d))
+	}
+	return dirs, err
+}
+
+// listIDs are the run ids that have a directory, each with its folder in front.
+func listIDs(root string, logger *zap.Logger) map[string]struct{} {
+	ids := map[string]struct{}{}
+	dirs, err := wandbDirs(root)
+	if err != nil {
+		logger.Warn("run directories cannot be listed", zap.Error(err))
+	}
+	for _, dir := range dirs {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			logger.Warn("run directories cannot be listed", zap.String("folder", dir), zap.Error(err))
+		}
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), ".") || !e.IsDir() {
+				continue
+			}
+			if n, ok := runlog.ParseDirName(e.Name(), time.UTC); ok {
+				ids[filepath.Join(dir, n.RunID)] = struct{}{}
+			}
+		}
+	}
+	return ids
+}

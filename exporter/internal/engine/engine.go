@@ -1,0 +1,377 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.uber.org/zap"
+
+	"github.com/otel-wandb/otel-wandb/exporter/internal/intake"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/placement"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/runlog"
+	"github.com/otel-wandb/otel-wandb/internal/runid"
+)
+
+// ErrBusy is returned while more requests are under way than memory is given
+// for. Try again.
+var ErrBusy = errors.New("wandb exporter: too much data in flight: send again, or raise `max_in_flight_mib`")
+
+// errClosed is returned after Shutdown.
+var errClosed = errors.New("wandb exporter: shut down")
+
+// Engine is the exporter without its component. Make it with New, then Start.
+// Its methods are safe for concurrent use.
+type Engine struct {
+	cfg   Config
+	count *Counters
+	root  *runlog.Root
+	home  *runlog.Folder
+
+	mu    sync.Mutex // guards placement, the journal's bookkeeping, and the order into the shards
+	place *placer
+
+	shards   []*shard
+	inFlight atomic.Int64
+	open     atomic.Bool
+	under    sync.WaitGroup // requests under way
+
+	idsOnce sync.Once
+	ids     map[string]struct{} // runs that had a directory when the engine started
+
+	stopTicks chan struct{}
+	ticks     sync.WaitGroup
+	unlock    func() error
+}
+
+// New makes an engine. Nothing is opened before Start.
+func New(cfg Config) *Engine {
+	cfg.fill()
+	return &Engine{cfg: cfg, count: newCounters(cfg.Logger, cfg.Now)}
+}
+
+// Counters are what the engine counts.
+func (e *Engine) Counters() *Counters { return e.count }
+
+// journalSlots is how many programs may write into one folder at a time.
+const journalSlots = 1024
+
+// Start opens the directory and takes up what an earlier engine left: what
+// waits, and runs that are open. It reads checkpoints, not whole logs.
+func (e *Engine) Start() (err error) {
+	e.root, err = runlog.OpenRoot(e.cfg.Dir, runlog.Options{LatestRun: e.cfg.LatestRun, Sync: e.cfg.Sync})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.root.Close())
+		}
+	}()
+	if e.home, err = e.root.Folder("", ""); err != nil {
+		return err
+	}
+	slot, unlock, err := e.home.LockSlot("journal", journalSlots)
+	if err != nil {
+		return err
+	}
+	e.unlock = unlock
+	dir := filepath.Join(e.home.Dir(), ".otel-wandb", "journal-"+strconv.Itoa(slot))
+	var released placement.Outcome
+	e.place, released, err = openPlacer(dir, &e.cfg, e.count)
+	if err != nil {
+		return errors.Join(err, unlock())
+	}
+	e.startShards()
+	if err := e.adopt(); err != nil {
+		e.cfg.Logger.Warn("runs that an earlier exporter left open are not taken up", zap.Error(err))
+	}
+	e.open.Store(true)
+
+	// The exporter died after a decision and before its rows were written.
+	e.mu.Lock()
+	req := newRequest()
+	e.dispatch(req, released)
+	e.mu.Unlock()
+	if err := req.wait(); err != nil {
+		e.cfg.Logger.Warn("what waited is not written yet, and waits on", zap.Error(err))
+	}
+	e.finishWaiters(req, nil)
+
+	e.stopTicks = make(chan struct{})
+	if !e.cfg.Manual {
+		e.ticks.Go(e.tickLoop)
+	}
+	return nil
+}
+
+func (e *Engine) startShards() {
+	e.shards = make([]*shard, e.cfg.Shards)
+	for i := range e.shards {
+		e.shards[i] = newShard(e)
+		e.shards[i].start()
+	}
+}
+
+// Traces takes a request of spans. It returns when all of it is on disk, or an
+// error that means: send it again. td must not change until it returns.
+func (e *Engine) Traces(ctx context.Context, td ptrace.Traces) error {
+	size := int64((&ptrace.ProtoMarshaler{}).TracesSize(td))
+	return e.consume(ctx, size, func() []placement.Unit { return intake.Traces(td, &e.cfg.Intake) })
+}
+
+// Logs takes a request of log records, as Traces does spans.
+func (e *Engine) Logs(ctx context.Context, ld plog.Logs) error {
+	size := int64((&plog.ProtoMarshaler{}).LogsSize(ld))
+	return e.consume(ctx, size, func() []placement.Unit { return intake.Logs(ld, &e.cfg.Intake) })
+}
+
+func (e *Engine) consume(ctx context.Context, size int64, read func() []placement.Unit) error {
+	e.under.Add(1)
+	defer e.under.Done()
+	if !e.open.Load() {
+		return errClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// One request larger than the bound is let through alone: else it never could be.
+	if now := e.inFlight.Add(size); now > e.cfg.MaxInFlight && now != size {
+		e.inFlight.Add(-size)
+		e.count.add(CountBusy, 1)
+		return ErrBusy
+	}
+	defer e.inFlight.Add(-size)
+	e.count.add(CountRequests, 1)
+
+	units := read()
+	req := newRequest()
+	e.mu.Lock()
+	_, waiting := e.place.journal.Size()
+	e.place.table.SetFull(waiting >= e.cfg.MaxWaitingBytes)
+	out := e.place.table.Place(e.cfg.Now().UnixNano(), units)
+	e.dispatch(req, out)
+	// The journal comes before the answer: an answer promises that what waits,
+	// and what it waits for, survives a kill.
+	err := e.place.keep(out)
+	e.mu.Unlock()
+
+	// Wait also on error: the shards use the request's data until they are done.
+	err = errors.Join(err, req.wait())
+	e.finishWaiters(req, err)
+	if err != nil {
+		e.count.add(CountFailed, 1)
+		return fmt.Errorf("wandb exporter: %w", err)
+	}
+	return nil
+}
+
+// dispatch sends what was placed to the runs' shards. The caller holds e.mu:
+// the order of requests into a shard is the order of placement.
+func (e *Engine) dispatch(req *request, out placement.Outcome) {
+	for _, d := range out.Refused {
+		e.count.drop(string(d.Reason), 1, d.Text)
+	}
+	for _, u := range out.WaitingFull {
+		e.count.drop(DropWaitingFull, 1, fmt.Sprintf(
+			"span %q of trace %s cannot wait for its ancestors, because too much waits already: raise `placement.max_waiting_mib`, or stamp spans so that they need not wait", u.Subject.Name, u.Subject.Trace))
+	}
+	for _, u := range out.LinksFull {
+		e.count.drop(DropLinksFull, 1, fmt.Sprintf(
+			"span %q of trace %s is not remembered, because too many are: spans under it may not find their run; raise `placement.max_links`", u.Subject.Name, u.Subject.Trace))
+	}
+	e.count.add(CountLinksGone, int64(out.LinksEvicted))
+	b := builder{req: req}
+	for i := range out.Placed {
+		p := &out.Placed[i]
+		subject, payload, err := e.place.payload(p)
+		if err != nil {
+			e.count.drop(DropJournal, 1, err.Error()+": the item is lost; the disk may be failing")
+			continue
+		}
+		if p.Waiter != nil && p.Waiter.Ref != (placement.Ref{}) {
+			req.waiters = append(req.waiters, p.Waiter)
+		}
+		if e.cfg.Observe != nil {
+			e.cfg.Observe(subject, p.Decision, p.Rule)
+		}
+		if payload == nil {
+			continue
+		}
+		if e.unplaced(subject, payload, p) {
+			continue
+		}
+		b.add(subject, payload, p.Decision)
+	}
+	b.send(e)
+}
+
+// unplaced counts what belongs to no run, and tells whether this does.
+func (e *Engine) unplaced(s *placement.Subject, p *intake.Payload, placed *placement.Placed) bool {
+	d := placed.Decision
+	if d != nil && !d.Refused() {
+		return false
+	}
+	if d != nil {
+		if s.Task == nil || d.Span != s.Span { // the task itself was counted as refused
+			e.count.drop(DropRefused, max(len(p.Items), 1), "")
+		}
+		return true
+	}
+	e.count.add(CountNoRun, 1)
+	if !s.Events {
+		return true // console and the like of other programs: no drop
+	}
+	reason, text := DropNoTask, fmt.Sprintf(
+		"span %q of trace %s logs to W&B, but neither it nor an ancestor is a task: put the attribute wandb.run.mode=auto on the span that should be the run", s.Name, s.Trace)
+	switch placed.Rule {
+	case placement.RuleNoSpan:
+		reason, text = DropNoSpan, "a log record with a wandb event has no span, so no run: emit it with the context of its task's span, or stamp it"
+	case placement.RuleParentMissing:
+		reason, text = DropParentMissing, fmt.Sprintf(
+			"span %q of trace %s logs to W&B, but one of its ancestors never came, so its run is not known: send the whole trace through this exporter, or stamp spans", s.Name, s.Trace)
+	case placement.RuleCycle:
+		reason, text = DropCycle, fmt.Sprintf("span %q of trace %s is its own ancestor: mend the instrumentation that made it", s.Name, s.Trace)
+	}
+	e.count.drop(reason, max(len(p.Items), 1), text)
+	return true
+}
+
+// finishWaiters lets the journal forget what has reached its runs; on error it
+// stays, and is placed again after a restart.
+func (e *Engine) finishWaiters(req *request, err error) {
+	if err != nil || len(req.waiters) == 0 {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.place.done(req.waiters)
+}
+
+// shardOf is the shard that owns a run.
+func (e *Engine) shardOf(key runid.Coordinates) *shard {
+	return e.shards[xxhash.Sum64String(key.Key())%uint64(len(e.shards))]
+}
+
+// Tick does what only time can do: waits that are over, summaries, runs that
+// end, checkpoints. It returns when all of it is done.
+func (e *Engine) Tick() {
+	now := e.cfg.Now().UnixNano()
+	req := newRequest()
+	e.mu.Lock()
+	out := e.place.table.Expire(now)
+	e.dispatch(req, out)
+	err := e.place.keep(out)
+	if err == nil {
+		err = e.place.compact(false)
+	}
+	e.mu.Unlock()
+	if err != nil {
+		e.cfg.Logger.Error("the placement journal cannot be written", zap.Error(err))
+	}
+	e.finishWaiters(req, req.wait())
+
+	done := make([]chan struct{}, len(e.shards))
+	for i, s := range e.shards {
+		done[i] = s.tick(now)
+	}
+	for _, d := range done {
+		<-d
+	}
+}
+
+func (e *Engine) tickLoop() {
+	t := time.NewTicker(500 * time.Millisecond)
+	defer t.Stop()
+	lastSync := e.cfg.Now()
+	for {
+		select {
+		case <-e.stopTicks:
+			return
+		case <-t.C:
+			e.Tick()
+			if now := e.cfg.Now(); e.cfg.Sync == runlog.SyncInterval && now.Sub(lastSync) >= e.cfg.SyncInterval {
+				lastSync = now
+				if err := errors.Join(e.root.SyncDirty(), e.place.journal.Sync()); err != nil {
+					e.cfg.Logger.Error("what was written may not survive a power cut", zap.Error(err))
+				}
+			}
+		}
+	}
+}
+
+// Settle ends every wait, as if retention had passed.
+func (e *Engine) Settle() {
+	req := newRequest()
+	e.mu.Lock()
+	out := e.place.table.Settle(e.cfg.Now().UnixNano())
+	e.dispatch(req, out)
+	err := e.place.keep(out)
+	e.mu.Unlock()
+	e.finishWaiters(req, errors.Join(err, req.wait()))
+}
+
+// Waiting is how many units wait to be placed.
+func (e *Engine) Waiting() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.place.table.Waiting()
+}
+
+// Gauges are the engine's sizes at the moment.
+type Gauges struct {
+	RunsOpen, Waiting, Links   int64
+	JournalBytes, InFlightSize int64
+}
+
+// Gauges gives the engine's sizes at the moment.
+func (e *Engine) Gauges() (g Gauges) {
+	if !e.open.Load() {
+		return g
+	}
+	e.mu.Lock()
+	g.Waiting, g.Links = int64(e.place.table.Waiting()), int64(e.place.table.Links())
+	g.JournalBytes, _ = e.place.journal.Size()
+	e.mu.Unlock()
+	for _, s := range e.shards {
+		g.RunsOpen += s.openRuns.Load()
+	}
+	g.InFlightSize = e.inFlight.Load()
+	return g
+}
+
+// Shutdown ends the engine: requests under way are answered, states are
+// checkpointed, files closed. Open runs stay open for the next start, unless
+// FinishOnShutdown.
+func (e *Engine) Shutdown(ctx context.Context) error {
+	if !e.open.Swap(false) {
+		return nil
+	}
+	answered := make(chan struct{})
+	go func() {
+		e.under.Wait()
+		close(answered)
+	}()
+	select {
+	case <-answered:
+	case <-ctx.Done():
+		// Requests take no longer than the disk does; wait all the same, or the
+		// shards would go away under them.
+		<-answered
+	}
+	close(e.stopTicks)
+	e.ticks.Wait()
+	var err error
+	for _, s := range e.shards {
+		err = errors.Join(err, s.stop())
+	}
+	return errors.Join(err, e.place.close(), e.unlock(), e.root.Close(), ctx.Err())
+}

@@ -1,0 +1,311 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"go.uber.org/zap"
+
+	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/runlog"
+	"github.com/otel-wandb/otel-wandb/internal/runid"
+)
+
+// runLog is the files of one run: its open part, its checkpoint, its lock.
+type runLog struct {
+	key    runid.Coordinates
+	folder *runlog.Folder
+	unlock func() error
+	part   *runlog.Part // nil: none is open
+	at     int64        // size of the part at the last checkpoint
+	took   int64        // size of that checkpoint
+	marked bool         // a restart would find the run
+	stale  bool         // the state changed since the last checkpoint
+	logger *zap.Logger
+}
+
+func (l *runLog) warn(text string, err error) {
+	l.logger.Warn(text, zap.Stringer("run", l.key), zap.Error(err))
+}
+
+// A checkpoint is written when the log has grown by checkpointEvery bytes, or
+// by checkpointTimes the size of the last one: what is written for restarts
+// stays small beside the log.
+const (
+	checkpointEvery = 1 << 20
+	checkpointTimes = 8
+)
+
+// folderOf is where a run's files lie: Dir/wandb for the exporter's own host
+// and entity, a tree by host and entity for others.
+func (e *Engine) folderOf(key runid.Coordinates) (*runlog.Folder, error) {
+	d := e.cfg.Placement.Default
+	if key.Host == d.Host && key.Entity == d.Entity {
+		return e.home, nil
+	}
+	return e.root.Folder(orDefault(key.Host), orDefault(key.Entity))
+}
+
+func orDefault(s string) string {
+	if s == "" {
+		return "default"
+	}
+	return s
+}
+
+// load makes a run's state: from its checkpoint and the log behind it; where
+// the checkpoint is lost, from its logs; where there are none, new.
+func (e *Engine) load(now int64, key runid.Coordinates) (_ *openRun, err error) {
+	folder, err := e.folderOf(key)
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := folder.Lock(key.Key())
+	if err != nil {
+		return nil, fmt.Errorf("run %q: %w", key, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, unlock())
+		}
+	}()
+	l := &runLog{key: key, folder: folder, unlock: unlock, logger: e.cfg.Logger}
+	b, _, err := folder.ReadState(key.Key())
+	if errors.Is(err, fs.ErrNotExist) {
+		// A run never heard of, or one whose state was cleaned away: its logs know.
+		if !e.known(folder, key) {
+			return &openRun{state: run.NewState(key, e.cfg.Run), log: l}, nil
+		}
+		return e.rebuild(now, l)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("run %q: %w", key, err)
+	}
+	l.marked = true
+	state, offset, err := run.Load(b, e.cfg.Run)
+	if err != nil || state.Key != key || len(state.Parts()) == 0 {
+		return e.rebuild(now, l)
+	}
+	l.took = int64(len(b))
+	if !state.Open() {
+		state.Replayed()
+		return &openRun{state: state, log: l, closed: now}, nil
+	}
+	parts := state.Parts()
+	if err := e.reopen(l, state, parts[len(parts)-1].Dir, offset); err != nil {
+		if errors.Is(err, runlog.ErrShorterThanCheckpoint) || errors.Is(err, fs.ErrNotExist) {
+			e.cfg.Logger.Warn("a checkpoint says more than its log: the run is read from its logs", zap.Stringer("run", key), zap.Error(err))
+			return e.rebuild(now, l)
+		}
+		return nil, fmt.Errorf("run %q: %w", key, err)
+	}
+	return e.resumed(now, l, state), nil
+}
+
+func (e *Engine) resumed(now int64, l *runLog, state *run.State) *openRun {
+	state.Replayed()
+	state.Resumed(now)
+	e.count.add(CountRecovered, 1)
+	r := &openRun{state: state, log: l}
+	if !state.Open() {
+		r.closed = now
+	}
+	return r
+}
+
+// reopen continues the open part behind its checkpoint.
+func (e *Engine) reopen(l *runLog, state *run.State, dir string, offset int64) error {
+	var replayErr error
+	part, rec, err := l.folder.Reopen(dir, offset, func(b []byte) bool {
+		end, err := state.Replay(b)
+		if err != nil && replayErr == nil {
+			replayErr = err
+		}
+		return end && replayErr == nil
+	})
+	if err != nil {
+		return err
+	}
+	if rec.Damaged || replayErr != nil {
+		// Nothing may be appended behind damage: W&B's readers stop at it. The
+		// part stays as it is, and the next write begins another.
+		e.count.add(CountDamaged, 1)
+		e.cfg.Logger.Error("a run's log is damaged in the middle: the run goes on in another part, and W&B's own sync reads this one up to the damage",
+			zap.Stringer("run", l.key), zap.String("part", dir), zap.Int64("offset", rec.DamageAt), zap.Error(replayErr))
+		state.Broken()
+		if part != nil {
+			return errors.Join(part.Close(), l.folder.Abandon(dir))
+		}
+		return l.folder.Abandon(dir)
+	}
+	if !state.Open() {
+		// The exit was written and its checkpoint was not.
+		return part.Finish()
+	}
+	l.part = part
+	l.at = offset
+	return nil
+}
+
+// known tells whether the folder has logs of the run's id.
+func (e *Engine) known(folder *runlog.Folder, key runid.Coordinates) bool {
+	e.idsOnce.Do(func() { e.ids = listIDs(e.root.Dir(), e.cfg.Logger) })
+	_, ok := e.ids[filepath.Join(folder.Dir(), runlog.Escape(key.ID))]
+	return ok
+}
+
+// rebuild reads a run's state from its logs, all of them: slow, and only where
+// the checkpoint is lost.
+func (e *Engine) rebuild(now int64, l *runLog) (*openRun, error) {
+	state := run.NewState(l.key, e.cfg.Run)
+	parts, err := l.folder.Parts(runlog.Escape(l.key.ID))
+	if err != nil {
+		return nil, fmt.Errorf("run %q: %w", l.key, err)
+	}
+	for _, path := range parts {
+		dir := filepath.Base(path)
+		if !e.ours(l, dir) {
+			continue
+		}
+		state.ReplayPart(dir)
+		if err := e.reopen(l, state, dir, dotwandb.FileHeaderSize); err != nil {
+			return nil, fmt.Errorf("run %q: %w", l.key, err)
+		}
+	}
+	return e.resumed(now, l, state), nil
+}
+
+// ours tells whether a part is of this run, and was written by this exporter:
+// another project's run may have the same id, and W&B's own client writes here too.
+func (e *Engine) ours(l *runLog, dir string) bool {
+	f, err := os.Open(filepath.Join(l.folder.Dir(), dir, "run-"+runlog.Escape(l.key.ID)+".wandb"))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	r, err := dotwandb.NewReader(f, dotwandb.Strict)
+	if err != nil {
+		return false
+	}
+	var same bool
+	for {
+		b, err := r.Next()
+		if err != nil {
+			return false
+		}
+		rec, err := dotwandb.Decode(b)
+		if err != nil {
+			return false
+		}
+		if rec.Run != nil {
+			same = rec.Run.Entity == l.key.Entity && rec.Run.Project == l.key.Project && rec.Run.ID == l.key.ID
+		}
+		if rec.UUID != "" {
+			return same && run.IsNote(rec.UUID)
+		}
+	}
+}
+
+// write brings records to the log, and tells how many bytes it took.
+func (l *runLog) write(state *run.State, w run.Write) (n int64, err error) {
+	if w.Opens {
+		err = l.begin(state, w)
+	} else {
+		before := l.part.Size()
+		err = l.part.Append(w.Records...)
+		n = l.part.Size() - before
+	}
+	if err != nil {
+		return 0, err
+	}
+	l.stale = true
+	if w.Opens {
+		n = l.part.Size()
+	}
+	if !w.Closes {
+		return n, nil
+	}
+	part := l.part
+	l.part = nil
+	b, err := state.Checkpoint(0)
+	if err == nil {
+		// The exit is written: what fails from here on is found again at the next
+		// start, and must not write the exit once more.
+		err = errors.Join(part.Finish(), l.folder.WriteState(l.key.Key(), false, b))
+	}
+	l.stale = false
+	if err != nil {
+		l.warn("a run has ended, and the files beside its log do not all say so: the next start mends them", err)
+	}
+	return n, nil
+}
+
+// begin creates a part. The state file comes first: a run that is killed
+// between the two is found by it.
+func (l *runLog) begin(state *run.State, w run.Write) error {
+	if !l.marked {
+		b, err := run.NewState(l.key, run.Config{}).Checkpoint(0)
+		if err == nil {
+			err = l.folder.WriteState(l.key.Key(), true, b)
+		}
+		if err != nil {
+			return err
+		}
+		l.marked = true
+	}
+	part, err := l.folder.Create(runlog.Escape(l.key.ID), w.Start, w.Records...)
+	if err != nil {
+		return err
+	}
+	l.part = part
+	state.Began(part.Name())
+	if len(state.Parts()) > 1 {
+		// The closed state must not outlive the part's first byte: it says that
+		// the run has ended.
+		return l.save(state)
+	}
+	return nil
+}
+
+func (l *runLog) save(state *run.State) error {
+	size := int64(0)
+	if l.part != nil {
+		size = l.part.Size()
+	}
+	b, err := state.Checkpoint(size)
+	if err != nil {
+		return err
+	}
+	if err := l.folder.WriteState(l.key.Key(), state.Open(), b); err != nil {
+		return err
+	}
+	l.at, l.took, l.stale = size, int64(len(b)), false
+	return nil
+}
+
+// checkpoint saves the state when its log has grown enough, or, with now, if
+// anything changed.
+func (l *runLog) checkpoint(state *run.State, count *Counters, now bool) error {
+	if l.part == nil || !l.stale {
+		return nil
+	}
+	if grown := l.part.Size() - l.at; !now && grown < max(checkpointEvery, checkpointTimes*l.took) {
+		return nil
+	}
+	count.add(CountCheckpoint, 1)
+	return l.save(state)
+}
+
+// release gives the run up: its file and its lock.
+func (l *runLog) release() error {
+	var err error
+	if l.part != nil {
+		err = l.part.Close()
+		l.part = nil
+	}
+	return errors.Join(err, l.unlock())
+}

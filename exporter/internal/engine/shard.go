@@ -1,0 +1,305 @@
+package engine
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
+	"github.com/otel-wandb/otel-wandb/internal/runid"
+)
+
+// shard owns the runs whose keys hash to it. One goroutine touches its runs;
+// everyone else sends it parcels.
+type shard struct {
+	e    *Engine
+	runs map[runid.Coordinates]*openRun // owned by the goroutine
+
+	mu     sync.Mutex // guards the queue
+	queue  []*parcel
+	ticked []tick
+	halted bool
+	wake   chan struct{}
+
+	openRuns atomic.Int64
+	done     chan struct{}
+	err      error               // of the last goodbye; read after done
+	resume   []runid.Coordinates // runs an earlier exporter left open; under mu
+}
+
+type tick struct {
+	now  int64
+	done chan struct{}
+}
+
+// openRun is a run in memory, with its log.
+type openRun struct {
+	state  *run.State
+	log    *runLog
+	failed *run.Write // could not be written: nothing else is, before it is
+	dirty  []*parcel  // of the round under way, to be answered when it is written
+	closed int64      // when it ended, to be dropped from memory a little later
+}
+
+// closedStays is how long a run that has ended stays in memory: late items
+// come soon after the end.
+const closedStays = int64(time.Minute)
+
+func newShard(e *Engine) *shard {
+	return &shard{e: e, runs: map[runid.Coordinates]*openRun{}, wake: make(chan struct{}, 1), done: make(chan struct{})}
+}
+
+func (s *shard) start() { go s.loop() }
+
+// send gives the shard a parcel. It never blocks: the engine's in-flight bound
+// is what keeps the queue short.
+func (s *shard) send(p *parcel) {
+	s.mu.Lock()
+	s.queue = append(s.queue, p)
+	s.mu.Unlock()
+	s.poke()
+}
+
+func (s *shard) tick(now int64) chan struct{} {
+	t := tick{now, make(chan struct{})}
+	s.mu.Lock()
+	s.ticked = append(s.ticked, t)
+	s.mu.Unlock()
+	s.poke()
+	return t.done
+}
+
+func (s *shard) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // it will look at the whole queue anyway
+	}
+}
+
+func (s *shard) stop() error {
+	s.mu.Lock()
+	s.halted = true
+	s.mu.Unlock()
+	s.poke()
+	<-s.done
+	return s.err
+}
+
+func (s *shard) loop() {
+	defer close(s.done)
+	for {
+		<-s.wake
+		s.mu.Lock()
+		queue, ticked, halted := s.queue, s.ticked, s.halted
+		s.queue, s.ticked = nil, nil
+		s.mu.Unlock()
+
+		s.round(queue)
+		for _, t := range ticked {
+			s.tend(t.now)
+			close(t.done)
+		}
+		if halted {
+			s.err = s.goodbye()
+			return
+		}
+	}
+}
+
+// round takes all that waited: applies it, appends once a run, answers.
+func (s *shard) round(queue []*parcel) {
+	now := s.e.cfg.Now().UnixNano()
+	var order []*openRun
+	for _, p := range queue {
+		r, err := s.run(now, p.key)
+		if err == nil {
+			err = s.again(r) // a write that failed comes first
+		}
+		if err != nil {
+			p.req.answer(err)
+			continue
+		}
+		applied := r.state.Apply(now, p.deliveries)
+		s.report(p, applied)
+		if r.dirty == nil {
+			order = append(order, r)
+		}
+		r.dirty = append(r.dirty, p)
+	}
+	for _, r := range order {
+		err := s.flush(now, r)
+		if err == nil {
+			// A run may end with what just came: its end event, and all rows in.
+			if code, due := r.state.Due(now); due {
+				if err := s.close(now, r, code); err != nil {
+					s.e.cfg.Logger.Error("a run's end is not written yet", zap.Error(err))
+				}
+			}
+		}
+		for _, p := range r.dirty {
+			p.req.answer(err)
+		}
+		r.dirty = nil
+	}
+}
+
+func (s *shard) report(p *parcel, a run.Applied) {
+	c := s.e.count
+	c.add(CountRows, int64(a.Rows))
+	c.add(CountLines, int64(a.Lines))
+	c.add(CountRepeated, int64(a.Repeated))
+	for _, d := range a.Drops {
+		c.drop(d.Reason, d.Items, d.Text)
+	}
+	for _, d := range p.drops {
+		c.drop(d.Reason, d.Items, "run "+p.key.String()+": "+d.Text)
+	}
+}
+
+// run is the state of a run: in memory, from its checkpoint and log, or new.
+func (s *shard) run(now int64, key runid.Coordinates) (*openRun, error) {
+	if r := s.runs[key]; r != nil {
+		return r, nil
+	}
+	r, err := s.e.load(now, key)
+	if err != nil {
+		return nil, err
+	}
+	s.runs[key] = r
+	if r.state.Open() {
+		s.openRuns.Add(1)
+	}
+	return r, nil
+}
+
+// flush writes what was applied to a run.
+func (s *shard) flush(now int64, r *openRun) error {
+	w, ok := r.state.Flush(now)
+	if !ok {
+		return nil
+	}
+	return s.write(r, w)
+}
+
+// again writes what could not be written before.
+func (s *shard) again(r *openRun) error {
+	if r.failed == nil {
+		return nil
+	}
+	w := *r.failed
+	r.failed = nil
+	return s.write(r, w)
+}
+
+func (s *shard) write(r *openRun, w run.Write) error {
+	n, err := r.log.write(r.state, w)
+	if err != nil {
+		// The state has it already: it must reach the log before anything later.
+		r.failed = &w
+		return err
+	}
+	c := s.e.count
+	c.add(CountLogBytes, n)
+	c.add(CountAppends, 1)
+	if w.Opens {
+		s.openRuns.Add(1)
+		r.closed = 0
+		c.add(CountParts, 1)
+		if len(r.state.Parts()) == 1 {
+			c.add(CountOpened, 1)
+		}
+	}
+	if w.Closes {
+		s.openRuns.Add(-1)
+		r.closed = s.e.cfg.Now().UnixNano()
+		c.add(CountFinished, 1)
+	}
+	return nil
+}
+
+// close ends a run's part.
+func (s *shard) close(now int64, r *openRun, code int32) error {
+	if err := s.flush(now, r); err != nil {
+		return err
+	}
+	return s.write(r, r.state.Close(code))
+}
+
+// tend does what only time can do for each run.
+func (s *shard) tend(now int64) {
+	s.resumeSome(now)
+	for key, r := range s.runs {
+		if err := s.tendRun(now, r); err != nil {
+			s.e.count.drop("log_not_written", 0, err.Error())
+			continue
+		}
+		if r.closed != 0 && now-r.closed >= closedStays && r.failed == nil {
+			if err := r.log.release(); err != nil {
+				s.e.cfg.Logger.Warn("a run's lock is not released", zap.Stringer("run", key), zap.Error(err))
+			}
+			delete(s.runs, key)
+		}
+	}
+}
+
+func (s *shard) tendRun(now int64, r *openRun) error {
+	if err := s.again(r); err != nil {
+		return err
+	}
+	if code, due := r.state.Due(now); due {
+		return s.close(now, r, code)
+	}
+	r.state.TickSummary(now)
+	if err := s.flush(now, r); err != nil {
+		return err
+	}
+	return r.log.checkpoint(r.state, s.e.count, false)
+}
+
+// resumePerTick bounds how many runs of an earlier exporter a shard takes up
+// at a time: requests do not wait for all of them.
+const resumePerTick = 200
+
+// resumeSome takes up runs that an earlier exporter left open, so that their
+// time runs on though nothing comes for them.
+func (s *shard) resumeSome(now int64) {
+	s.mu.Lock()
+	n := min(len(s.resume), resumePerTick)
+	some := s.resume[:n]
+	s.resume = s.resume[n:]
+	s.mu.Unlock()
+	for _, key := range some {
+		if s.runs[key] != nil {
+			continue // something came for it meanwhile
+		}
+		if _, err := s.run(now, key); err != nil {
+			s.e.cfg.Logger.Warn("a run that an earlier exporter left open is not taken up", zap.Stringer("run", key), zap.Error(err))
+		}
+	}
+}
+
+// goodbye leaves every run as the next start will find it.
+func (s *shard) goodbye() error {
+	now := s.e.cfg.Now().UnixNano()
+	var errs []error
+	for _, r := range s.runs {
+		errs = append(errs, s.leave(now, r))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *shard) leave(now int64, r *openRun) error {
+	err := s.again(r)
+	if err == nil && s.e.cfg.FinishOnShutdown {
+		if code, ended := r.state.Ended(); ended {
+			err = s.close(now, r, code)
+		}
+	}
+	if err == nil {
+		err = r.log.checkpoint(r.state, s.e.count, true)
+	}
+	return errors.Join(err, r.log.release())
+}

@@ -1,0 +1,241 @@
+package intake
+
+import (
+	"path"
+	"strings"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
+	"github.com/otel-wandb/otel-wandb/internal/runid"
+	"github.com/otel-wandb/otel-wandb/internal/semconv"
+)
+
+// attributes are what a span, start event, scope or resource says of tasks and
+// runs, read in one pass.
+type attributes struct {
+	mode                       string
+	asked                      runid.Coordinates
+	retryOf                    string
+	owner                      string
+	hasOwner                   bool
+	start                      int64
+	name, group, jobType, note string
+	tags                       []string
+	attempt                    *int64
+	config                     []run.Value
+	summary                    []run.Value
+	ranks                      runid.Ranks
+	hasRanks                   bool
+	flyteRun, flyteAction      string
+	replayed                   bool
+	exitCode, processCode      *int64
+
+	carrier        bool
+	task, parent   string
+	spanName       string
+	writer         string
+	hasConfigAttrs bool
+}
+
+func (r *reader) attributes(m pcommon.Map) (a attributes) {
+	for key, v := range m.All() {
+		switch {
+		case strings.HasPrefix(key, semconv.Prefix):
+			r.wandb(&a, key, v)
+		case key == semconv.FlyteRunName:
+			a.flyteRun = v.AsString()
+		case key == semconv.FlyteActionName:
+			a.flyteAction = v.AsString()
+		case key == semconv.FlyteReplayed:
+			a.replayed = v.Type() == pcommon.ValueTypeBool && v.Bool() || v.AsString() == "true"
+		case key == semconv.ProcessExitCode:
+			a.processCode = integer(v)
+		}
+	}
+	a.summary = r.summary.take()
+	a.config = r.config.take()
+	return a
+}
+
+func (r *reader) wandb(a *attributes, key string, v pcommon.Value) {
+	switch key {
+	case semconv.RunMode:
+		a.mode = v.AsString()
+	case semconv.RunID:
+		a.asked.ID = v.AsString()
+	case semconv.RunRetryOf:
+		a.retryOf = v.AsString()
+	case semconv.RunOwner:
+		a.owner, a.hasOwner = v.AsString(), true
+	case semconv.RunStartTime:
+		if n := integer(v); n != nil {
+			a.start = *n
+		}
+	case semconv.Host:
+		a.asked.Host = strings.TrimRight(v.AsString(), "/")
+	case semconv.Entity:
+		a.asked.Entity = v.AsString()
+	case semconv.Project:
+		a.asked.Project = v.AsString()
+	case semconv.RunName:
+		a.name = text(v)
+	case semconv.RunGroup:
+		a.group = text(v)
+	case semconv.RunJobType:
+		a.jobType = text(v)
+	case semconv.RunNotes:
+		a.note = text(v)
+	case semconv.RunTags:
+		a.tags = texts(v)
+	case semconv.RunAttempt:
+		a.attempt = integer(v)
+	case semconv.Rank:
+		a.rank(v, &a.ranks.Rank)
+	case semconv.LocalRank:
+		a.rank(v, &a.ranks.LocalRank)
+	case semconv.WorldSize:
+		a.rank(v, &a.ranks.WorldSize)
+	case semconv.LocalWorldSize:
+		a.rank(v, &a.ranks.LocalWorldSize)
+	case semconv.Worker:
+		a.rank(v, &a.ranks.Worker)
+	case semconv.RankScope:
+		a.ranks.WorkerScope = v.AsString() == "worker"
+	case semconv.Carrier:
+		a.carrier = v.Type() == pcommon.ValueTypeBool && v.Bool() || v.AsString() == "true"
+	case semconv.Task:
+		a.task = v.AsString()
+	case semconv.ParentSpanID:
+		a.parent = v.AsString()
+	case semconv.SpanName:
+		a.spanName = text(v)
+	case semconv.Writer:
+		a.writer = text(v)
+	case semconv.ExitCode:
+		a.exitCode = integer(v)
+	default:
+		if rest, ok := strings.CutPrefix(key, semconv.ConfigPrefix); ok && rest != "" {
+			r.config.add(cleanKey(rest), nil, v)
+			a.hasConfigAttrs = true
+		} else if rest, ok := strings.CutPrefix(key, semconv.SummaryPrefix); ok && rest != "" {
+			r.summary.add(cleanKey(rest), nil, v)
+		}
+	}
+}
+
+func (a *attributes) rank(v pcommon.Value, to *int) {
+	if n := integer(v); n != nil {
+		*to, a.hasRanks = int(*n), true
+	}
+}
+
+// integer reads an int, or a float or text that is one: SDKs differ.
+func integer(v pcommon.Value) *int64 {
+	var n int64
+	switch v.Type() {
+	case pcommon.ValueTypeInt:
+		n = v.Int()
+	case pcommon.ValueTypeDouble:
+		n = int64(v.Double())
+		if float64(n) != v.Double() {
+			return nil
+		}
+	case pcommon.ValueTypeStr:
+		parsed, err := parseInt(v.Str())
+		if err != nil {
+			return nil
+		}
+		n = parsed
+	default:
+		return nil
+	}
+	return &n
+}
+
+// maxText bounds names and notes: a longer one is no name.
+const maxText = 64 << 10
+
+func text(v pcommon.Value) string {
+	s := strings.ToValidUTF8(v.AsString(), "\uFFFD")
+	if len(s) > maxText {
+		s = strings.ToValidUTF8(s[:maxText], "")
+	}
+	return s
+}
+
+func texts(v pcommon.Value) (out []string) {
+	if v.Type() != pcommon.ValueTypeSlice {
+		return []string{text(v)}
+	}
+	for _, e := range v.Slice().All() {
+		out = append(out, text(e))
+	}
+	return out
+}
+
+// defaults are what a scope and its resource say for all their spans.
+type defaults struct {
+	scope, resource attributes
+	scopeName       string
+	env             *run.Environment
+}
+
+// Attributes of resources that W&B shows of the program and its machine.
+const (
+	hostName       = "host.name"
+	osDescription  = "os.description"
+	osType         = "os.type"
+	processCommand = "process.command"
+	processPath    = "process.executable.path"
+	processName    = "process.executable.name"
+	processArgs    = "process.command_args"
+	processOwner   = "process.owner"
+	imageName      = "container.image.name"
+	vcsURL         = "vcs.repository.url.full"
+	vcsRevision    = "vcs.ref.head.revision"
+	serviceName    = "service.name"
+)
+
+func environment(m pcommon.Map) *run.Environment {
+	get := func(keys ...string) string {
+		for _, key := range keys {
+			if v, ok := m.Get(key); ok && v.AsString() != "" {
+				return text(v)
+			}
+		}
+		return ""
+	}
+	e := run.Environment{
+		Host: get(hostName), OS: get(osDescription, osType), Program: get(processCommand, processName, serviceName),
+		Executable: get(processPath), User: get(processOwner), Image: get(imageName),
+		GitRemote: get(vcsURL), GitCommit: get(vcsRevision),
+	}
+	if v, ok := m.Get(processArgs); ok {
+		e.Args = texts(v)
+	}
+	if e.Host == "" && e.OS == "" && e.Program == "" && e.Executable == "" && e.Image == "" && e.GitCommit == "" {
+		return nil
+	}
+	return &e
+}
+
+// rule is the mode that a task rule gives a span; empty: none matches.
+func (o *Options) rule(spanName, scopeName string) string {
+	for _, r := range o.Rules {
+		if wild(r.SpanName, spanName) && wild(r.ScopeName, scopeName) {
+			return r.Mode
+		}
+	}
+	return ""
+}
+
+func wild(pattern, name string) bool {
+	if pattern == "" {
+		return true
+	}
+	// A span's name may hold slashes, at which path.Match would stop.
+	pattern, name = strings.ReplaceAll(pattern, "/", "\x01"), strings.ReplaceAll(name, "/", "\x01")
+	ok, err := path.Match(pattern, name)
+	return ok && err == nil
+}

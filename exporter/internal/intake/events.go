@@ -1,0 +1,321 @@
+package intake
+
+import (
+	"slices"
+	"strings"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/otel-wandb/otel-wandb/exporter/internal/placement"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
+	"github.com/otel-wandb/otel-wandb/internal/semconv"
+)
+
+// event reads one event of a span. subject is set on carriers, whose start
+// event declares the task they speak for.
+func (r *reader) event(items []run.Item, p *Payload, f from, name string, at int64, m pcommon.Map, subject *placement.Subject) []run.Item {
+	if !strings.HasPrefix(name, semconv.Prefix) {
+		switch {
+		case name == semconv.EventException:
+			it := f.item(run.KindLine, at)
+			it.Line = exception(m, nil)
+			numbered(&it, f.writer, m)
+			return append(items, it)
+		case slices.Contains(r.opts.MetricEvents, name):
+			name = semconv.EventLog
+		default:
+			return items
+		}
+	}
+	if name == semconv.EventRunStart {
+		if subject == nil {
+			return items // the span itself says all that its start event could
+		}
+		return append(items, r.start(subject, p, f, at, m))
+	}
+	if name == semconv.EventLog && len(items) > 0 && r.piece(&items[len(items)-1], f, m) {
+		return items
+	}
+	it, ok := r.wandbEvent(p, f, name, at, m, m)
+	if !ok {
+		return items
+	}
+	numbered(&it, f.writer, m)
+	return append(items, it)
+}
+
+// piece adds a further piece of a split row to the row: all pieces travel in
+// one carrier and are one row before anything is written.
+func (r *reader) piece(row *run.Item, f from, m pcommon.Map) bool {
+	v, ok := m.Get(semconv.Piece)
+	if !ok || row.Kind != run.KindRow || row.ID.Writer == "" {
+		return false
+	}
+	if n := integer(v); n == nil || *n == 0 {
+		return false
+	}
+	var it run.Item
+	numbered(&it, f.writer, m)
+	if it.ID != row.ID {
+		return false
+	}
+	var p Payload
+	row.Row.Values = append(row.Row.Values, r.values(&p, m)...)
+	return true
+}
+
+// wandbEvent reads an event by its name. keys holds the row or the settings,
+// m the event's own attributes: they differ where a log record has a map as body.
+func (r *reader) wandbEvent(p *Payload, f from, name string, at int64, m, keys pcommon.Map) (it run.Item, ok bool) {
+	switch name {
+	case semconv.EventLog:
+		it = f.item(run.KindRow, at)
+		it.Row = &run.Row{}
+		if v, has := m.Get(semconv.Step); has {
+			if n := integer(v); n != nil {
+				it.Row.Step, it.Row.HasStep = *n, true
+			}
+		}
+		r.histograms(m)
+		it.Row.Values = r.values(p, keys)
+		if len(it.Row.Values) == 0 {
+			p.drop(DropEmptyRow, "span "+clip(f.name)+" logged a row with nothing in it: attributes of "+semconv.Prefix+"* and the like are no metrics")
+			return it, false
+		}
+	case semconv.EventConfig:
+		it = f.item(run.KindConfig, at)
+		it.Values = r.values(p, keys)
+	case semconv.EventSummary:
+		it = f.item(run.KindSummary, at)
+		it.Values = r.values(p, keys)
+	case semconv.EventDefineMetric:
+		it = f.item(run.KindMetric, at)
+		it.Metric = metric(m)
+	case semconv.EventAlert:
+		it = f.item(run.KindAlert, at)
+		it.Alert = alert(m)
+	case semconv.EventRunHeartbeat:
+		it = f.item(run.KindHeartbeat, at)
+	case semconv.EventRunEnd:
+		it = f.item(run.KindEnd, at)
+		it.End = r.end(f, at, m)
+	case semconv.EventTable, semconv.EventMedia:
+		p.drop(DropUnsupported, "span "+clip(f.name)+" logged "+name+", which this version cannot write yet: log numbers, text or a histogram")
+		return it, false
+	default:
+		p.drop(DropUnknownEvent, "span "+clip(f.name)+" has event "+clip(name)+", which is none of the conventions': mend its name")
+		return it, false
+	}
+	if it.Kind == run.KindMetric {
+		numbered(&it, f.writer, m)
+		it.Metric.Order = it.Order
+	}
+	return it, true
+}
+
+func (p *Payload) drop(reason, text string) {
+	p.Drops = append(p.Drops, run.Drop{Reason: reason, Items: 1, Text: text})
+}
+
+// notRow are prefixes of attributes that say something of the event, not of
+// the metrics in it.
+var notRow = []string{semconv.Prefix, "event.", "code.", "thread.", "log.", "exception.", "telemetry."}
+
+// values reads the keys of a row, of config or of summary.
+func (r *reader) values(p *Payload, m pcommon.Map) []run.Value {
+	for key, v := range m.All() {
+		if !r.body && hasPrefix(key, notRow) {
+			continue
+		}
+		switch {
+		case key == "":
+			p.drop(DropBadAttribute, "a row has a metric without a name: name it")
+			continue
+		case key[0] == '_':
+			p.drop(DropReservedKey, "metric "+clip(key)+" begins with _, which W&B keeps for itself: rename it")
+			continue
+		}
+		if slices.Contains(r.hists, key) {
+			if text := histogramJSON(v); text != nil {
+				r.row.addText(cleanKey(key), text)
+				continue
+			}
+		}
+		r.row.add(cleanKey(key), nil, v)
+	}
+	r.hists = r.hists[:0]
+	return r.row.take()
+}
+
+func (r *reader) histograms(m pcommon.Map) {
+	r.hists = r.hists[:0]
+	if v, ok := m.Get(semconv.Histogram); ok {
+		r.hists = append(r.hists, texts(v)...)
+	}
+}
+
+func hasPrefix(key string, prefixes []string) bool {
+	for _, p := range prefixes {
+		if strings.HasPrefix(key, p) {
+			return true
+		}
+	}
+	return false
+}
+
+func metric(m pcommon.Map) *run.MetricDef {
+	d := &run.MetricDef{}
+	for key, v := range m.All() {
+		switch key {
+		case semconv.MetricName:
+			d.Name = cleanKey(text(v))
+		case semconv.MetricStepMetric:
+			d.Step = cleanKey(text(v))
+		case semconv.MetricSummary:
+			for _, op := range texts(v) {
+				d.Summary = append(d.Summary, strings.Split(op, ",")...)
+			}
+		case semconv.MetricGoal:
+			d.Goal = text(v)
+		case semconv.MetricHidden:
+			d.Hidden = v.Type() == pcommon.ValueTypeBool && v.Bool() || v.AsString() == "true"
+		}
+	}
+	return d
+}
+
+func alert(m pcommon.Map) *run.Alert {
+	get := func(key string) string {
+		v, ok := m.Get(key)
+		if !ok {
+			return ""
+		}
+		return text(v)
+	}
+	a := &run.Alert{Title: get(semconv.AlertTitle), Text: get(semconv.AlertText), Level: strings.ToUpper(get(semconv.AlertLevel))}
+	switch a.Level {
+	case "INFO", "WARN", "ERROR":
+	case "WARNING":
+		a.Level = "WARN"
+	default:
+		a.Level = "INFO"
+	}
+	return a
+}
+
+// start reads a start event: it declares a task while its span is still open.
+func (r *reader) start(s *placement.Subject, p *Payload, f from, at int64, m pcommon.Map) run.Item {
+	a := r.attributes(m)
+	if a.parent != "" {
+		if parent, ok := spanID(a.parent); ok {
+			s.Parent = parent
+		}
+	}
+	if a.spanName != "" {
+		s.Name = a.spanName
+	}
+	s.Declares = true
+	if s.Stamp != nil {
+		a.hasOwner = true // its coordinates are the stamp's
+	}
+	mode := r.mode(&a, s.Name, &p.Drops)
+	if mode == 0 {
+		mode = placement.ModeAuto // who announces itself is a task
+	}
+	if s.Stamp != nil && s.Stamp.Owner == s.Span && s.Stamp.Start != 0 {
+		at = s.Stamp.Start
+	}
+	s.Task = r.placementTask(&a, s, mode, at)
+	it := f.item(run.KindTask, at)
+	it.SpanName = s.Name
+	it.Task = r.runTask(&a, s, at)
+	return it
+}
+
+func (r *reader) end(f from, at int64, m pcommon.Map) *run.End {
+	e := &run.End{Event: true, Time: at, Writer: f.writer}
+	for key, v := range m.All() {
+		switch key {
+		case semconv.ExitCode:
+			e.ExitCode = integer(v)
+		case semconv.ProcessExitCode:
+			e.ProcessCode = integer(v)
+		case semconv.Writer:
+			e.Writer = text(v)
+		case semconv.LastSeq:
+			if n := integer(v); n != nil && *n > 0 {
+				e.LastSeq = uint64(*n)
+			}
+		case semconv.EndTime:
+			if n := integer(v); n != nil {
+				e.Time = *n
+			}
+		}
+	}
+	if e.LastSeq == 0 {
+		e.Writer = ""
+	}
+	return e
+}
+
+// exception is what a console shows of an exception, and what the summary of a
+// failed run says of it.
+func exception(m pcommon.Map, before []string) *run.Line {
+	get := func(key string) string {
+		v, ok := m.Get(key)
+		if !ok {
+			return ""
+		}
+		return strings.ToValidUTF8(v.AsString(), "\uFFFD")
+	}
+	l := &run.Line{Stderr: true, ErrorType: get(semconv.ExceptionType), ErrorMessage: get(semconv.ExceptionMessage), Text: before}
+	head := l.ErrorType
+	if head != "" && l.ErrorMessage != "" {
+		head += ": "
+	}
+	head += l.ErrorMessage
+	stack := get(semconv.ExceptionStacktrace)
+	if head != "" && !strings.Contains(stack, head) {
+		l.Text = append(l.Text, lines(head)...)
+	}
+	if stack != "" {
+		l.Text = append(l.Text, lines(stack)...)
+	}
+	if len(l.Text) == 0 {
+		l.Text = []string{"exception"}
+	}
+	return l
+}
+
+// lines splits text into console lines and takes control codes out: W&B runs
+// lines without newline together, and its terminal obeys what it finds.
+func lines(s string) []string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	s = strings.ReplaceAll(s, "\r\n", "\n")
+	var out []string
+	for line := range strings.SplitSeq(strings.Trim(s, "\n"), "\n") {
+		out = append(out, stripControls(line))
+	}
+	return out
+}
+
+// stripControls takes out control characters and ANSI escape sequences; a tab
+// stays.
+func stripControls(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == 0x1b && i+1 < len(s) && s[i+1] == '[':
+			i += 2
+			for i < len(s) && (s[i] < 0x40 || s[i] > 0x7e) {
+				i++ // parameters, up to the final byte
+			}
+		case c == '\t' || c >= ' ' && c != 0x7f:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,151 @@
+package intake
+
+import (
+	"encoding/binary"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+
+	"github.com/otel-wandb/otel-wandb/exporter/internal/placement"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
+	"github.com/otel-wandb/otel-wandb/internal/semconv"
+)
+
+// Logs reads a request of log records: one unit a record, in the request's
+// order. ld must not change while units refer to it.
+func Logs(ld plog.Logs, opts *Options) []placement.Unit {
+	r := reader{opts: opts, units: make([]placement.Unit, 0, ld.LogRecordCount())}
+	for _, rl := range ld.ResourceLogs().All() {
+		r.resource(rl.Resource().Attributes())
+		for _, sl := range rl.ScopeLogs().All() {
+			r.scope(sl.Scope())
+			for _, record := range sl.LogRecords().All() {
+				r.record(rl, sl, record)
+			}
+		}
+	}
+	return r.units
+}
+
+func (r *reader) record(rl plog.ResourceLogs, sl plog.ScopeLogs, rec plog.LogRecord) {
+	m := rec.Attributes()
+	a := r.attributes(m)
+	s := placement.Subject{
+		Trace: placement.TraceID(rec.TraceID()), Span: placement.SpanID(rec.SpanID()),
+		Name: a.spanName, Holds: true, Resource: r.defs.resource.asked,
+	}
+	var p Payload
+	if s.Stamp = r.stamp(&a, &p.Drops); s.Stamp != nil {
+		if task, ok := spanID(a.task); ok {
+			s.Span = task
+		}
+	}
+	at := int64(rec.Timestamp())
+	if at == 0 {
+		at = int64(rec.ObservedTimestamp())
+	}
+	hash := r.recordHash(rec, at)
+	s.Fingerprint = hash
+	f := from{span: s.Span, name: s.Name, hash: hash, record: true, writer: a.writer, carrier: a.writer != ""}
+
+	name := eventName(rec)
+	switch {
+	case name == semconv.EventRunStart:
+		s.Events = true
+		if parent, ok := spanID(a.parent); ok {
+			s.Parent = parent
+		}
+		it := r.start(&s, &p, f, at, m)
+		it.Carrier = a.writer != ""
+		p.Items = append(p.Items, it)
+	case strings.HasPrefix(name, semconv.Prefix):
+		s.Events = true
+		keys := m
+		if rec.Body().Type() == pcommon.ValueTypeMap {
+			keys, r.body = rec.Body().Map(), true
+		}
+		if it, ok := r.wandbEvent(&p, f, name, at, m, keys); ok {
+			numbered(&it, a.writer, m)
+			p.Items = append(p.Items, it)
+		}
+		r.body = false
+	default:
+		it := f.item(run.KindLine, at)
+		it.Line = line(rec)
+		p.Items = append(p.Items, it)
+	}
+	p.record = &recordSource{rl, sl, rec}
+	r.units = append(r.units, placement.Unit{Subject: s, Payload: &p})
+}
+
+// eventName is the record's event name: its own field, or the older attribute.
+func eventName(rec plog.LogRecord) string {
+	if name := rec.EventName(); name != "" {
+		return name
+	}
+	if v, ok := rec.Attributes().Get(semconv.LegacyEventName); ok {
+		return v.AsString()
+	}
+	return ""
+}
+
+// line is a log record as console: its body, then the exception in it.
+func line(rec plog.LogRecord) *run.Line {
+	stderr := rec.SeverityNumber() >= plog.SeverityNumberError
+	if v, ok := rec.Attributes().Get("log.iostream"); ok && v.AsString() == "stderr" {
+		stderr = true
+	}
+	var body []string
+	switch rec.Body().Type() {
+	case pcommon.ValueTypeEmpty:
+	case pcommon.ValueTypeStr:
+		body = lines(rec.Body().Str())
+	default:
+		body = lines(string(appendJSON(nil, rec.Body(), 0)))
+	}
+	_, isType := rec.Attributes().Get(semconv.ExceptionType)
+	_, isMessage := rec.Attributes().Get(semconv.ExceptionMessage)
+	if isType || isMessage {
+		l := exception(rec.Attributes(), body)
+		l.Stderr = stderr || rec.SeverityNumber() == plog.SeverityNumberUnspecified
+		return l
+	}
+	if len(body) == 0 {
+		body = []string{eventName(rec)}
+	}
+	return &run.Line{Stderr: stderr, Text: body}
+}
+
+// recordHash is a record's identity: log.record.uid, else its content and its
+// ordinal among equals in the request. The latter is best effort: equal records
+// of two requests are taken for a repeat.
+func (r *reader) recordHash(rec plog.LogRecord, at int64) uint64 {
+	trace, span := rec.TraceID(), rec.SpanID()
+	if v, ok := rec.Attributes().Get(semconv.LogRecordUID); ok {
+		return nonZero(xxhash.Sum64String("uid\x00" + v.AsString()))
+	}
+	b := r.row.text[:0]
+	b = append(b, trace[:]...)
+	b = append(b, span[:]...)
+	b = binary.LittleEndian.AppendUint64(b, uint64(at))
+	b = binary.LittleEndian.AppendUint32(b, uint32(rec.SeverityNumber()))
+	b = append(b, rec.EventName()...)
+	b = appendJSON(b, rec.Body(), 0)
+	for key, v := range rec.Attributes().All() {
+		b = append(append(b, 0), key...)
+		b = appendJSON(append(b, 0), v, 0)
+	}
+	h := xxhash.Sum64(b)
+	r.row.text = b[:0]
+	if r.same == nil {
+		r.same = map[uint64]uint64{}
+	}
+	n := r.same[h]
+	r.same[h] = n + 1
+	if n > 0 {
+		h = xxhash.Sum64(binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, h), n))
+	}
+	return nonZero(h)
+}

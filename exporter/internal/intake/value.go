@@ -1,0 +1,198 @@
+package intake
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
+)
+
+// maxDepth is how deep nested values are read; deeper ones are left out. OTLP
+// sets no bound, and a stack is no place to find one.
+const maxDepth = 64
+
+// appendJSON writes a value as extended JSON: NaN and infinities bare, integers
+// whole, bytes as base64. Empty values inside arrays are null, in maps left out.
+func appendJSON(b []byte, v pcommon.Value, depth int) []byte {
+	switch v.Type() {
+	case pcommon.ValueTypeStr:
+		return appendText(b, v.Str())
+	case pcommon.ValueTypeBool:
+		return strconv.AppendBool(b, v.Bool())
+	case pcommon.ValueTypeInt:
+		return strconv.AppendInt(b, v.Int(), 10)
+	case pcommon.ValueTypeDouble:
+		return run.AppendFloat(b, v.Double())
+	case pcommon.ValueTypeBytes:
+		b = append(b, '"')
+		b = base64.StdEncoding.AppendEncode(b, v.Bytes().AsRaw())
+		return append(b, '"')
+	case pcommon.ValueTypeSlice:
+		if depth >= maxDepth {
+			return append(b, "null"...)
+		}
+		b = append(b, '[')
+		for i, e := range v.Slice().All() {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendJSON(b, e, depth+1)
+		}
+		return append(b, ']')
+	case pcommon.ValueTypeMap:
+		if depth >= maxDepth {
+			return append(b, "null"...)
+		}
+		b = append(b, '{')
+		first := true
+		for key, e := range v.Map().All() {
+			if e.Type() == pcommon.ValueTypeEmpty {
+				continue
+			}
+			if !first {
+				b = append(b, ',')
+			}
+			first = false
+			b = append(appendText(b, key), ':')
+			b = appendJSON(b, e, depth+1)
+		}
+		return append(b, '}')
+	default:
+		return append(b, "null"...)
+	}
+}
+
+// appendText writes a JSON string.
+func appendText(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			quoted, _ := json.Marshal(strings.ToValidUTF8(s, "\uFFFD")) // a string always marshals
+			return append(b, quoted...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
+
+// cleanKey makes a key that every reader takes: valid UTF-8, without NUL.
+func cleanKey(key string) string {
+	for i := range len(key) {
+		if key[i] == 0 || key[i] >= utf8.RuneSelf {
+			return strings.ReplaceAll(strings.ToValidUTF8(key, "\uFFFD"), "\x00", "\uFFFD")
+		}
+	}
+	return key
+}
+
+// builder collects values, with one allocation for the texts of many.
+type builder struct {
+	values []run.Value
+	text   []byte
+	ends   []int
+}
+
+// add appends a value; maps become one value a leaf. An empty value is left out.
+func (v *builder) add(key string, rest []string, val pcommon.Value) {
+	out := run.Value{Key: key, Rest: rest}
+	switch val.Type() {
+	case pcommon.ValueTypeEmpty:
+		return
+	case pcommon.ValueTypeMap:
+		if val.Map().Len() > 0 && len(rest) < maxDepth {
+			for k, e := range val.Map().All() {
+				v.add(key, append(slices.Clip(rest), cleanKey(k)), e)
+			}
+			return
+		}
+	case pcommon.ValueTypeInt:
+		out.Num, out.Numeric = float64(val.Int()), true
+	case pcommon.ValueTypeDouble:
+		out.Num, out.Numeric = val.Double(), true
+	}
+	v.text = appendJSON(v.text, val, len(rest))
+	v.values = append(v.values, out)
+	v.ends = append(v.ends, len(v.text))
+}
+
+// addText appends a value whose JSON is there already.
+func (v *builder) addText(key string, text []byte) {
+	v.text = append(v.text, text...)
+	v.values = append(v.values, run.Value{Key: key})
+	v.ends = append(v.ends, len(v.text))
+}
+
+// take gives the values and empties the builder.
+func (v *builder) take() []run.Value {
+	if len(v.values) == 0 {
+		return nil
+	}
+	text := string(v.text)
+	from := 0
+	for i, end := range v.ends {
+		v.values[i].JSON = text[from:end]
+		from = end
+	}
+	values := slices.Clone(v.values)
+	clear(v.values)
+	v.values, v.text, v.ends = v.values[:0], v.text[:0], v.ends[:0]
+	return values
+}
+
+// maxBins is how many bins a histogram gets; W&B shows at most 512.
+const maxBins = 64
+
+// histogramJSON is W&B's inline histogram of an array of numbers; nil where it
+// holds none.
+func histogramJSON(val pcommon.Value) []byte {
+	if val.Type() != pcommon.ValueTypeSlice {
+		return nil
+	}
+	var nums []float64
+	for _, e := range val.Slice().All() {
+		f := math.NaN()
+		switch e.Type() {
+		case pcommon.ValueTypeInt:
+			f = float64(e.Int())
+		case pcommon.ValueTypeDouble:
+			f = e.Double()
+		}
+		if !math.IsNaN(f) && !math.IsInf(f, 0) {
+			nums = append(nums, f)
+		}
+	}
+	if len(nums) == 0 {
+		return nil
+	}
+	least, most := slices.Min(nums), slices.Max(nums)
+	if least == most {
+		least, most = least-0.5, most+0.5
+	}
+	width := (most - least) / maxBins
+	counts := make([]int, maxBins)
+	for _, f := range nums {
+		counts[min(int((f-least)/width), maxBins-1)]++
+	}
+	b := []byte(`{"_type":"histogram","values":[`)
+	for i, n := range counts {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, int64(n), 10)
+	}
+	b = append(b, `],"bins":[`...)
+	for i := range maxBins + 1 {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = run.AppendFloat(b, least+float64(i)*width)
+	}
+	return append(b, `]}`...)
+}
