@@ -82,9 +82,18 @@ type envText struct {
 // texts are the fields that are plain strings, by number.
 func (e *Environment) texts() [13]envText {
 	return [...]envText{
-		{1, &e.OS}, {2, &e.Python}, {4, &e.Docker}, {6, &e.Program},
-		{7, &e.CodePath}, {8, &e.CodePathLocal}, {10, &e.Email}, {11, &e.Root},
-		{12, &e.Host}, {13, &e.Username}, {14, &e.Executable}, {18, &e.GPUType},
+		{1, &e.OS},
+		{2, &e.Python},
+		{4, &e.Docker},
+		{6, &e.Program},
+		{7, &e.CodePath},
+		{8, &e.CodePathLocal},
+		{10, &e.Email},
+		{11, &e.Root},
+		{12, &e.Host},
+		{13, &e.Username},
+		{14, &e.Executable},
+		{18, &e.GPUType},
 		{199, &e.WriterID},
 	}
 }

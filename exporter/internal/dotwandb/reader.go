@@ -58,6 +58,7 @@ type Reader struct {
 	block    [BlockSize]byte
 	blockOff int64 // file offset of block[0]
 	i, n     int   // block[i:n] is read but not consumed
+	ended    bool  // the file ended, for this call of Next
 
 	record  []byte // the payload of a record of several chunks
 	begin   int64  // file offset of the record being read
@@ -106,8 +107,9 @@ func (r *Reader) Next() ([]byte, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
+	r.ended = false
 	rec, err := r.next()
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		rec, err = r.pass(err)
 		r.err = err
 	}
@@ -172,7 +174,7 @@ func (r *Reader) rest(payload []byte) ([]byte, error) {
 	for {
 		begin, kind, payload, err := r.chunk(false)
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil, r.corrupt("the file ends inside a record")
 		case err != nil:
 			return nil, err
@@ -322,15 +324,18 @@ func (r *Reader) valid() (kind byte, payload []byte, ok bool) {
 	return kind, payload, binary.LittleEndian.Uint32(b) == checksum(kind, payload)
 }
 
-// fill reads until block[:to] is there, or the file ends.
+// fill reads until block[:to] is there, or the file ends. The end is seen once
+// a call of Next: a file that grows meanwhile has a torn tail, and would have
+// damage in its middle if the search behind the tail saw the rest.
 func (r *Reader) fill(to int) error {
-	if r.n >= to {
+	if r.n >= to || r.ended {
 		return nil
 	}
 	// Read as much of the block as there is; only to is waited for.
 	n, err := io.ReadAtLeast(r.src, r.block[r.n:], to-r.n)
 	r.n += n
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		r.ended = true
 		return nil
 	}
 	return err

@@ -202,6 +202,37 @@ func TestReadsOnWhenTheFileGrows(t *testing.T) {
 	require.Equal(t, io.EOF, err)
 }
 
+// A log that is written while it is read is torn, not damaged.
+func TestGrowsWhileItIsRead(t *testing.T) {
+	s := newSample()
+	for _, mode := range []Mode{Strict, Lenient} {
+		for _, seen := range []int{s.off[2] + 3, s.off[2] + 20, BlockSize + 100, 2 * BlockSize} {
+			r, err := NewReader(&growing{s.file[:seen], s.file[seen:]}, mode)
+			require.NoError(t, err)
+			for err == nil {
+				_, err = r.Next()
+			}
+			require.ErrorIs(t, err, io.ErrUnexpectedEOF, "%d bytes seen", seen)
+			require.Zero(t, r.Skipped())
+		}
+	}
+}
+
+// growing is a file of which more is there each time its end was seen.
+type growing [][]byte
+
+func (g *growing) Read(b []byte) (int, error) {
+	if len(*g) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, (*g)[0])
+	if (*g)[0] = (*g)[0][n:]; n == 0 {
+		*g = (*g)[1:]
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
 func TestRecordLongerThanTheLimit(t *testing.T) {
 	f := NewFramer(FileHeaderSize)
 	file := f.Append(AppendFileHeader(nil), make([]byte, MaxRecord+1))
@@ -256,7 +287,7 @@ func FuzzReader(f *testing.F) {
 		fr := NewFramer(end)
 		mended := fr.Append(bytes.Clone(b[:end]), []byte("appended"))
 		again, _, err := readAll(t, mended, Strict)
-		if err != io.EOF || len(again) != len(strict)+1 {
+		if !errors.Is(err, io.EOF) || len(again) != len(strict)+1 {
 			t.Fatalf("mended: %d records of %d, %v (strict ended with %v)", len(again), len(strict)+1, err, serr)
 		}
 	})

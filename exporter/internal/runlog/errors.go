@@ -13,7 +13,7 @@ var (
 	// ErrClosed is returned for parts that were finished or closed.
 	ErrClosed = errors.New("the part is closed")
 	// ErrBadRunID is returned for a run id that cannot name a file.
-	ErrBadRunID = errors.New("not a run id that can name a file: 1 to 128 bytes of printable text without / \\ and :")
+	ErrBadRunID = errors.New("a run id that names files is 1 to 128 bytes of printable text without slash, backslash and colon")
 	// ErrShorterThanCheckpoint is returned when a log ends before an offset
 	// that was known to be in it: it was cut or replaced. The remedy is to
 	// reopen it from the beginning.

@@ -53,16 +53,16 @@ func (f *Folder) Lock(key string) (unlock func() error, err error) {
 	return sync.OnceValue(func() error { return f.locks.release(lockOffset(key)) }), nil
 }
 
-// LockSlot locks the lowest free of max numbered slots of a name, for files of
+// LockSlot locks the lowest free of that many numbered slots of a name, for files of
 // which each process needs one of its own.
-func (f *Folder) LockSlot(prefix string, max int) (slot int, unlock func() error, err error) {
-	for slot := range max {
+func (f *Folder) LockSlot(prefix string, most int) (slot int, unlock func() error, err error) {
+	for slot := range most {
 		unlock, err := f.Lock(fmt.Sprintf("%s\x00%d", prefix, slot))
 		if err == nil || !errors.Is(err, ErrLocked) {
 			return slot, unlock, err
 		}
 	}
-	return 0, nil, fmt.Errorf("all %d slots of %q in %s: %w; give this program a directory of its own", max, prefix, f.dir, ErrLocked)
+	return 0, nil, fmt.Errorf("all %d slots of %q in %s: %w; give this program a directory of its own", most, prefix, f.dir, ErrLocked)
 }
 
 func (l *lockFile) acquire(at int64) error {

@@ -159,7 +159,11 @@ func (p *Part) sync() error {
 		}
 		return err
 	}
-	return p.syncLocked()
+	err := p.syncLocked()
+	if err != nil && p.err == nil && !errors.Is(err, fs.ErrNotExist) {
+		p.folder.root.markDirty(p) // it could not be opened now: next time
+	}
+	return err
 }
 
 func (p *Part) syncLocked() error {

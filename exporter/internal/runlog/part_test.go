@@ -155,21 +155,46 @@ func TestPoisoned(t *testing.T) {
 		act    func(r *Root, p *Part) error
 		rows   []string // that a strict reader finds after Finish
 	}{
-		{"a torn write that cannot be cut off", Options{}, faulty{write: partly(9, syscall.ENOSPC), truncate: syscall.EIO},
-			func(_ *Root, p *Part) error { return p.Append(row(1)) }, []string{"header", "run"}},
-		{"a sync that fails", Options{Sync: SyncAlways}, faulty{sync: syscall.EIO},
-			func(_ *Root, p *Part) error { return p.Append(row(1)) }, []string{"header", "run"}},
-		{"a sync at the interval that fails", Options{Sync: SyncInterval}, faulty{sync: syscall.EIO},
-			func(r *Root, p *Part) error { _ = p.Append(row(1)); return r.SyncDirty() }, []string{"header", "run", "row 1"}},
-		{"a close that fails, to make room for another", Options{MaxHandles: 1}, faulty{close: syscall.EDQUOT},
+		{
+			"a torn write that cannot be cut off",
+			Options{},
+			faulty{write: partly(9, syscall.ENOSPC), truncate: syscall.EIO},
+			func(_ *Root, p *Part) error { return p.Append(row(1)) },
+			[]string{"header", "run"},
+		},
+		{
+			"a sync that fails",
+			Options{Sync: SyncAlways},
+			faulty{sync: syscall.EIO},
+			func(_ *Root, p *Part) error { return p.Append(row(1)) },
+			[]string{"header", "run"},
+		},
+		{
+			"a sync at the interval that fails",
+			Options{Sync: SyncInterval},
+			faulty{sync: syscall.EIO},
+			func(r *Root, p *Part) error { _ = p.Append(row(1)); return r.SyncDirty() },
+			[]string{"header", "run", "row 1"},
+		},
+		{
+			"a close that fails, to make room for another",
+			Options{MaxHandles: 1},
+			faulty{close: syscall.EDQUOT},
 			func(_ *Root, p *Part) error {
 				_ = p.Append(row(1))
 				other, _ := p.folder.Create("other", start, []byte("header"), []byte("run"))
 				_ = other.Append(row(1))
 				return p.Append(row(2))
-			}, []string{"header", "run", "row 1"}},
-		{"a log that something else cut", Options{}, faulty{},
-			func(_ *Root, p *Part) error { _ = os.Truncate(p.Path(), 20); return p.Append(row(1)) }, []string{"header"}},
+			},
+			[]string{"header", "run", "row 1"},
+		},
+		{
+			"a log that something else cut",
+			Options{},
+			faulty{},
+			func(_ *Root, p *Part) error { _ = os.Truncate(p.Path(), 20); return p.Append(row(1)) },
+			[]string{"header"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := openRoot(t, tt.opts)
@@ -280,6 +305,20 @@ func TestSyncWhileAppending(t *testing.T) {
 	done.Wait()
 	require.NoError(t, r.SyncDirty())
 	assert.Empty(t, r.dirty)
+}
+
+func TestSyncThatCannotOpenIsRepeated(t *testing.T) {
+	r := openRoot(t, Options{Sync: SyncInterval, MaxHandles: 1})
+	p := newPart(t, folderOf(t, r), "r1")
+	open := r.handles.open
+	r.handles.open = func(string) (file, error) { return nil, syscall.EMFILE }
+	assert.ErrorContains(t, r.SyncDirty(), "ulimit -n")
+	assert.ErrorIs(t, p.Append(row(1)), syscall.EMFILE)
+	r.handles.open = open
+	assert.Contains(t, r.dirty, p)
+	require.NoError(t, r.SyncDirty())
+	assert.Empty(t, r.dirty)
+	require.NoError(t, p.Append(row(1)), "the repeat succeeds")
 }
 
 func BenchmarkAppend(b *testing.B) {

@@ -69,7 +69,7 @@ func (p *Part) recover(from int64, keep func([]byte) bool) (rec Recovery, err er
 	for {
 		before := r.Offset()
 		b, err := r.Next()
-		if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			break
 		}
 		if err != nil {
