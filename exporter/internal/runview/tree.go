@@ -1,0 +1,36 @@
+package runview
+
+import "github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
+
+// put sets the value of an item in a nested map, and tells whether its JSON was
+// fit to read. One that is not is kept as its text: to show beats to hide.
+func put(into map[string]any, it *dotwandb.Item) bool {
+	v, err := DecodeJSON(it.JSON)
+	if err != nil {
+		v = it.JSON
+	}
+	key := it.Key
+	for _, next := range it.Rest {
+		inner, ok := into[key].(map[string]any)
+		if !ok {
+			inner = make(map[string]any)
+			into[key] = inner
+		}
+		into, key = inner, next
+	}
+	into[key] = v
+	return err == nil
+}
+
+// remove removes the item's key.
+func remove(from map[string]any, it *dotwandb.Item) {
+	key := it.Key
+	for _, next := range it.Rest {
+		inner, ok := from[key].(map[string]any)
+		if !ok {
+			return
+		}
+		from, key = inner, next
+	}
+	delete(from, key)
+}
