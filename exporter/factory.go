@@ -1,48 +1,66 @@
-// Package wandbexporter is the OpenTelemetry Collector component "wandb": it
-// writes traces and logs as Weights & Biases runs.
 package wandbexporter
 
 import (
 	"context"
+	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/exporter"
-	"go.opentelemetry.io/collector/pdata/plog"
-	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/exporter/exporterhelper"
 )
+
+// Type is the component's type, as configurations name it.
+var Type = component.MustNewType("wandb")
 
 // NewFactory returns the factory of the component "wandb".
 func NewFactory() exporter.Factory {
-	return exporter.NewFactory(
-		component.MustNewType("wandb"),
-		createDefaultConfig,
-		exporter.WithTraces(createTraces, component.StabilityLevelDevelopment),
-		exporter.WithLogs(createLogs, component.StabilityLevelDevelopment),
+	return exporter.NewFactory(Type, createDefaultConfig,
+		exporter.WithTraces(createTraces, component.StabilityLevelAlpha),
+		exporter.WithLogs(createLogs, component.StabilityLevelAlpha),
 	)
 }
 
 func createDefaultConfig() component.Config {
-	return &Config{Dir: "."}
+	return &Config{
+		Dir:      ".",
+		Host:     "https://api.wandb.ai",
+		Project:  "uncategorized", // as W&B's own client has it
+		Rootless: open,
+		Placement: Placement{
+			By: ancestors, UnknownParent: wait,
+			Settle: time.Minute, Retention: 24 * time.Hour,
+			Links: time.Hour, MaxLinks: 1_000_000, MaxWaitingMiB: 1024,
+		},
+		Finish:         Finish{Linger: 5 * time.Second, RowsTimeout: time.Minute},
+		Run:            Run{AbandonAfter: 3 * time.Minute, IdleTimeout: 24 * time.Hour},
+		Fsync:          never,
+		FsyncInterval:  time.Second,
+		LatestRun:      true,
+		MaxInFlightMiB: 64,
+	}
 }
 
-func createTraces(context.Context, exporter.Settings, component.Config) (exporter.Traces, error) {
-	return &nop{}, nil
+func createTraces(ctx context.Context, set exporter.Settings, cfg component.Config) (exporter.Traces, error) {
+	s := sharedFor(set, cfg.(*Config))
+	return exporterhelper.NewTraces(ctx, set, cfg, s.consumeTraces, options(s)...)
 }
 
-func createLogs(context.Context, exporter.Settings, component.Config) (exporter.Logs, error) {
-	return &nop{}, nil
+func createLogs(ctx context.Context, set exporter.Settings, cfg component.Config) (exporter.Logs, error) {
+	s := sharedFor(set, cfg.(*Config))
+	return exporterhelper.NewLogs(ctx, set, cfg, s.consumeLogs, options(s)...)
 }
 
-// nop takes everything and keeps nothing: it lets the distribution be built
-// before the engine stands.
-type nop struct {
-	component.StartFunc
-	component.ShutdownFunc
+// options leave out queue and retry, on purpose: a queue says "taken" before
+// anything is on disk, and the run's log is the queue. What cannot be taken goes
+// back to the sender, which keeps it.
+func options(s *shared) []exporterhelper.Option {
+	return []exporterhelper.Option{
+		exporterhelper.WithStart(s.start),
+		exporterhelper.WithShutdown(s.shutdown),
+		// A request takes as long as the disk does: given up halfway, it would be
+		// sent again while it is still being written.
+		exporterhelper.WithTimeout(exporterhelper.TimeoutConfig{Timeout: 0}),
+		exporterhelper.WithCapabilities(consumer.Capabilities{MutatesData: false}),
+	}
 }
-
-func (*nop) Capabilities() consumer.Capabilities { return consumer.Capabilities{} }
-
-func (*nop) ConsumeTraces(context.Context, ptrace.Traces) error { return nil }
-
-func (*nop) ConsumeLogs(context.Context, plog.Logs) error { return nil }

@@ -1,0 +1,102 @@
+package wandbexporter
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/otel-wandb/otel-wandb/exporter/internal/engine"
+)
+
+const scopeName = "github.com/otel-wandb/otel-wandb/exporter"
+
+// counters are what the exporter says of itself, beside what the Collector's
+// helper counts for every exporter. documentation.md lists them.
+var counters = []struct{ count, name, unit, description string }{
+	{engine.CountRows, "rows", "{row}", "History rows written to run logs."},
+	{engine.CountLines, "console_lines", "{line}", "Console lines written to run logs."},
+	{engine.CountRepeated, "repeated_items", "{item}", "Items that had come before and changed nothing."},
+	{engine.CountOpened, "runs_opened", "{run}", "Runs that got their first part."},
+	{engine.CountFinished, "parts_finished", "{part}", "Parts of runs that got their exit."},
+	{engine.CountParts, "parts_opened", "{part}", "Parts of runs that were begun: one a run, and one more each time a run goes on after its end."},
+	{engine.CountDamaged, "parts_damaged", "{part}", "Parts whose log was found damaged in the middle."},
+	{engine.CountRecovered, "runs_recovered", "{run}", "Open runs taken up from an earlier exporter."},
+	{engine.CountNoRun, "no_run_items", "{item}", "Spans and log records that belong to no run. No drop: they hold nothing for W&B, or are also counted by reason."},
+	{engine.CountWaited, "waited_items", "{item}", "Spans and log records that had to wait for an ancestor."},
+	{engine.CountLogBytes, "log_bytes", "By", "Bytes appended to run logs."},
+	{engine.CountAppends, "log_appends", "{append}", "Appends to run logs: several requests share one."},
+	{engine.CountRequests, "requests", "{request}", "Requests taken in."},
+	{engine.CountBusy, "requests_busy", "{request}", "Requests sent back because too much was in flight: raise max_in_flight_mib, or send less."},
+	{engine.CountFailed, "requests_failed", "{request}", "Requests sent back because something could not be written."},
+	{engine.CountLinksGone, "links_evicted", "{span}", "Spans forgotten early because placement.max_links was reached."},
+}
+
+const prefix = "otelcol_exporter_wandb_"
+
+// metrics are the instruments of one engine. They are read when asked, and
+// cost nothing otherwise.
+type metrics struct{ registration metric.Registration }
+
+func newMetrics(provider metric.MeterProvider, e *engine.Engine) (*metrics, error) {
+	meter := provider.Meter(scopeName)
+	b := instruments{meter: meter}
+	counts := map[string]metric.Int64ObservableCounter{}
+	for _, c := range counters {
+		counts[c.count] = b.counter(c.name, c.unit, c.description)
+	}
+	dropped := b.counter("dropped_items", "{item}", "Items kept out of every run, by reason.")
+	openRuns := b.gauge("runs_open", "{run}", "Runs whose log goes on.")
+	waiting := b.gauge("waiting_items", "{item}", "Spans and log records that wait for an ancestor.")
+	links := b.gauge("links", "{span}", "Spans remembered for placement.")
+	journal := b.gauge("journal_bytes", "By", "Size of the placement journal.")
+	inFlight := b.gauge("in_flight_bytes", "By", "Size of the requests under way.")
+	if b.err != nil {
+		return nil, b.err
+	}
+	observe := func(_ context.Context, o metric.Observer) error {
+		for name, instrument := range counts {
+			o.ObserveInt64(instrument, e.Counters().Get(name))
+		}
+		for reason, n := range e.Counters().Dropped() {
+			o.ObserveInt64(dropped, n, metric.WithAttributes(attribute.String("reason", reason)))
+		}
+		g := e.Gauges()
+		o.ObserveInt64(openRuns, g.RunsOpen)
+		o.ObserveInt64(waiting, g.Waiting)
+		o.ObserveInt64(links, g.Links)
+		o.ObserveInt64(journal, g.JournalBytes)
+		o.ObserveInt64(inFlight, g.InFlightSize)
+		return nil
+	}
+	r, err := meter.RegisterCallback(observe, b.all...)
+	return &metrics{r}, err
+}
+
+func (m *metrics) stop() error { return m.registration.Unregister() }
+
+// instruments makes instruments; the first error stays.
+type instruments struct {
+	meter metric.Meter
+	all   []metric.Observable
+	err   error
+}
+
+func (b *instruments) counter(name, unit, description string) metric.Int64ObservableCounter {
+	i, err := b.meter.Int64ObservableCounter(prefix+name, metric.WithUnit(unit), metric.WithDescription(description))
+	b.add(i, err)
+	return i
+}
+
+func (b *instruments) gauge(name, unit, description string) metric.Int64ObservableGauge {
+	i, err := b.meter.Int64ObservableGauge(prefix+name, metric.WithUnit(unit), metric.WithDescription(description))
+	b.add(i, err)
+	return i
+}
+
+func (b *instruments) add(i metric.Observable, err error) {
+	if err != nil && b.err == nil {
+		b.err = err
+	}
+	b.all = append(b.all, i)
+}
