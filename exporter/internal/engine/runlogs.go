@@ -154,7 +154,7 @@ func (e *Engine) reopen(l *runLog, state *run.State, dir string, offset int64) e
 // known tells whether the folder has logs of the run's id.
 func (e *Engine) known(folder *runlog.Folder, key runid.Coordinates) bool {
 	e.idsOnce.Do(func() { e.ids = listIDs(e.root.Dir(), e.cfg.Logger) })
-	_, ok := e.ids[filepath.Join(folder.Dir(), runlog.Escape(key.ID))]
+	_, ok := e.ids[filepath.Join(folder.Dir(), key.ID)]
 	return ok
 }
 
@@ -162,7 +162,7 @@ func (e *Engine) known(folder *runlog.Folder, key runid.Coordinates) bool {
 // the checkpoint is lost.
 func (e *Engine) rebuild(now int64, l *runLog) (*openRun, error) {
 	state := run.NewState(l.key, e.cfg.Run)
-	parts, err := l.folder.Parts(runlog.Escape(l.key.ID))
+	parts, err := l.folder.Parts(l.key.ID)
 	if err != nil {
 		return nil, fmt.Errorf("run %q: %w", l.key, err)
 	}
@@ -182,7 +182,7 @@ func (e *Engine) rebuild(now int64, l *runLog) (*openRun, error) {
 // ours tells whether a part is of this run, and was written by this exporter:
 // another project's run may have the same id, and W&B's own client writes here too.
 func (e *Engine) ours(l *runLog, dir string) bool {
-	f, err := os.Open(filepath.Join(l.folder.Dir(), dir, "run-"+runlog.Escape(l.key.ID)+".wandb"))
+	f, err := os.Open(filepath.Join(l.folder.Dir(), dir, "run-"+l.key.ID+".wandb"))
 	if err != nil {
 		return false
 	}
@@ -257,7 +257,7 @@ func (l *runLog) begin(state *run.State, w run.Write) error {
 		}
 		l.marked = true
 	}
-	part, err := l.folder.Create(runlog.Escape(l.key.ID), w.Start, w.Records...)
+	part, err := l.folder.Create(l.key.ID, w.Start, w.Records...)
 	if err != nil {
 		return err
 	}
