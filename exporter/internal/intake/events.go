@@ -70,7 +70,7 @@ func (r *reader) wandbEvent(p *Payload, f from, name string, at int64, m, keys p
 	switch name {
 	case semconv.EventLog:
 		it = f.item(run.KindRow, at)
-		it.Row = &run.Row{}
+		it.Row = &r.rows.take(1)[0]
 		if v, has := m.Get(semconv.Step); has {
 			if n := integer(v); n != nil {
 				it.Row.Step, it.Row.HasStep = *n, true

@@ -29,6 +29,18 @@ func Logs(ld plog.Logs, opts *Options) []placement.Unit {
 	return r.units
 }
 
+// recordUnit is what one log record becomes, in one piece.
+type recordUnit struct {
+	payload Payload
+	item    [1]run.Item
+	source  recordSource
+}
+
+func (u *recordUnit) one(it run.Item) []run.Item {
+	u.item[0] = it
+	return u.item[:]
+}
+
 func (r *reader) record(rl plog.ResourceLogs, sl plog.ScopeLogs, rec plog.LogRecord) {
 	m := rec.Attributes()
 	a := r.attributes(m)
@@ -36,7 +48,8 @@ func (r *reader) record(rl plog.ResourceLogs, sl plog.ScopeLogs, rec plog.LogRec
 		Trace: placement.TraceID(rec.TraceID()), Span: placement.SpanID(rec.SpanID()),
 		Name: a.spanName, Holds: true, Resource: r.defs.resource.asked,
 	}
-	var p Payload
+	u := &r.records.take(1)[0]
+	p := &u.payload
 	if s.Stamp = r.stamp(&a, &p.Drops); s.Stamp != nil {
 		if task, ok := spanID(a.task); ok {
 			s.Span = task
@@ -57,27 +70,28 @@ func (r *reader) record(rl plog.ResourceLogs, sl plog.ScopeLogs, rec plog.LogRec
 		if parent, ok := spanID(a.parent); ok {
 			s.Parent = parent
 		}
-		it := r.start(&s, &p, f, at, m)
+		it := r.start(&s, p, f, at, m)
 		it.Carrier = a.writer != ""
-		p.Items = append(p.Items, it)
+		p.Items = u.one(it)
 	case strings.HasPrefix(name, semconv.Prefix):
 		s.Events = true
 		keys := m
 		if rec.Body().Type() == pcommon.ValueTypeMap {
 			keys, r.body = rec.Body().Map(), true
 		}
-		if it, ok := r.wandbEvent(&p, f, name, at, m, keys); ok {
+		if it, ok := r.wandbEvent(p, f, name, at, m, keys); ok {
 			numbered(&it, a.writer, m)
-			p.Items = append(p.Items, it)
+			p.Items = u.one(it)
 		}
 		r.body = false
 	default:
 		it := f.item(run.KindLine, at)
 		it.Line = line(rec)
-		p.Items = append(p.Items, it)
+		p.Items = u.one(it)
 	}
-	p.record = &recordSource{rl, sl, rec}
-	r.units = append(r.units, placement.Unit{Subject: s, Payload: &p})
+	u.source = recordSource{rl, sl, rec}
+	p.record = &u.source
+	r.units = append(r.units, placement.Unit{Subject: s, Payload: p})
 }
 
 // eventName is the record's event name: its own field, or the older attribute.

@@ -21,6 +21,8 @@ type reader struct {
 	config  builder
 	summary builder
 	row     builder
+	rows    slab[run.Row]
+	records slab[recordUnit]
 	hists   []string          // keys of the row under way that are histograms
 	body    bool              // the row is a log record's body: all of it counts
 	same    map[uint64]uint64 // log records of one content in this request

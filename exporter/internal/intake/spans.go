@@ -66,7 +66,7 @@ func (r *reader) ordinary(a *attributes, s *placement.Subject, p *Payload, span 
 	mode := r.mode(a, s.Name, &p.Drops)
 	start, end := int64(span.StartTimestamp()), int64(span.EndTimestamp())
 	at := from{span: s.Span, name: s.Name, hash: s.Fingerprint}
-	var body []run.Item
+	body := make([]run.Item, 0, span.Events().Len())
 	for i, ev := range span.Events().All() {
 		body = r.event(body, p, at.position(i+1), ev.Name(), int64(ev.Timestamp()), ev.Attributes(), nil)
 		s.Events = s.Events || strings.HasPrefix(ev.Name(), semconv.Prefix)
@@ -98,6 +98,10 @@ func (r *reader) ordinary(a *attributes, s *placement.Subject, p *Payload, span 
 		it.Values = a.summary
 		p.Items = append(p.Items, it)
 	}
+	if p.Items == nil {
+		p.Items = body
+		return
+	}
 	p.Items = append(p.Items, body...)
 }
 
@@ -119,6 +123,7 @@ func (r *reader) carrier(a *attributes, s *placement.Subject, p *Payload, span p
 		s.Parent = placement.SpanID{}
 	}
 	at.span = s.Span
+	p.Items = make([]run.Item, 0, span.Events().Len())
 	for i, ev := range span.Events().All() {
 		p.Items = r.event(p.Items, p, at.position(i+1), ev.Name(), int64(ev.Timestamp()), ev.Attributes(), s)
 		s.Events = true

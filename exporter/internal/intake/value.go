@@ -97,6 +97,22 @@ type builder struct {
 	values []run.Value
 	text   []byte
 	ends   []int
+	slab   slab[run.Value]
+}
+
+// slab hands out slices of one allocation: a request has thousands of small
+// things that live and die together.
+type slab[T any] struct{ free []T }
+
+const slabSize = 128
+
+func (s *slab[T]) take(n int) []T {
+	if n > len(s.free) {
+		s.free = make([]T, max(n, slabSize))
+	}
+	out := s.free[:n:n]
+	s.free = s.free[n:]
+	return out
 }
 
 // add appends a value; maps become one value a leaf. An empty value is left out.
@@ -140,7 +156,8 @@ func (v *builder) take() []run.Value {
 		v.values[i].JSON = text[from:end]
 		from = end
 	}
-	values := slices.Clone(v.values)
+	values := v.slab.take(len(v.values))
+	copy(values, v.values)
 	clear(v.values)
 	v.values, v.text, v.ends = v.values[:0], v.text[:0], v.ends[:0]
 	return values

@@ -2,6 +2,7 @@ package run
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
@@ -125,10 +126,11 @@ func (s *State) writeRow(p *pendingRow, a *Applied) {
 	if stepValue != nil {
 		items = append(items, dotwandb.Item{Key: stepValue.Key, JSON: stepValue.JSON})
 	}
+	at, ran, number := s.ownKeys(p.order.Time, runtime, step)
 	items = append(items,
-		dotwandb.Item{Key: "_timestamp", JSON: timeJSON(p.order.Time)},
-		dotwandb.Item{Key: "_runtime", JSON: floatJSON(runtime)},
-		dotwandb.Item{Key: "_step", JSON: intJSON(step)},
+		dotwandb.Item{Key: "_timestamp", JSON: at},
+		dotwandb.Item{Key: "_runtime", JSON: ran},
+		dotwandb.Item{Key: "_step", JSON: number},
 	)
 	s.items = items
 	s.emit(&dotwandb.Record{History: &dotwandb.History{Items: items, Step: step}})
@@ -154,6 +156,19 @@ func (s *State) writeRow(p *pendingRow, a *Applied) {
 		}
 	}
 	s.after(p.order.Time, runtime)
+}
+
+// ownKeys are the texts of a row's _timestamp, _runtime and _step, of one
+// allocation: there is a set of them with every row.
+func (s *State) ownKeys(t int64, runtime float64, step int64) (at, ran, number string) {
+	b := AppendFloat(s.text[:0], float64(t)/1e9)
+	i := len(b)
+	b = AppendFloat(b, runtime)
+	j := len(b)
+	b = strconv.AppendInt(b, step, 10)
+	s.text = b
+	all := string(b)
+	return all[:i], all[i:j], all[j:]
 }
 
 // after keeps the latest time and the longest runtime of rows.

@@ -102,6 +102,7 @@ type batch struct {
 	pendingRows []pendingRow
 	bySteps     map[spanStep]int
 	items       []dotwandb.Item
+	text        []byte
 }
 
 // log is where the run's records go.
