@@ -182,6 +182,9 @@ func (j *Journal) Read(ref Ref) ([]byte, error) {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
 	defer f.Close()
+	if _, err := f.Seek(ref.offset(), io.SeekStart); err != nil {
+		return nil, fmt.Errorf("journal %s, offset %d: %w", f.Name(), ref.offset(), err)
+	}
 	entry, err := dotwandb.NewReaderAt(f, ref.offset(), dotwandb.Strict).Next()
 	if err != nil {
 		return nil, fmt.Errorf("journal %s, offset %d: %w", f.Name(), ref.offset(), err)
