@@ -36,7 +36,10 @@ const configuration = `receivers:
   otlp: {protocols: {grpc: {endpoint: %q, max_recv_msg_size_mib: 16}}}
 exporters:
   %s
+extensions:
+  file_storage: {directory: %q}
 service:
+  extensions: [file_storage]
   pipelines:
     traces: {receivers: [otlp], exporters: [%s]}
     logs: {receivers: [otlp], exporters: [%s]}
@@ -54,7 +57,13 @@ func start(ctx context.Context, program, exporter, dir, more string) (*collector
 		return nil, err
 	}
 	section := "nop: {}"
-	if exporter == "wandb" {
+	switch exporter {
+	case pipelineQueue:
+		// Nothing behind the queue but a counter: what is measured is the queue.
+		exporter = "debug"
+		section = "debug: {verbosity: basic, use_internal_logger: false, output_paths: [/dev/null], " +
+			"sending_queue: {storage: file_storage, queue_size: 100000, block_on_overflow: true}}"
+	case "wandb":
 		section = fmt.Sprintf("wandb: {dir: %q", dir)
 		if more != "" {
 			section += ", " + more
@@ -63,7 +72,7 @@ func start(ctx context.Context, program, exporter, dir, more string) (*collector
 	}
 	// Beside dir, whose files are counted.
 	config := filepath.Clean(dir) + ".yaml"
-	if err := os.WriteFile(config, fmt.Appendf(nil, configuration, addr, section, exporter, exporter), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, configuration, addr, section, dir, exporter, exporter), 0o600); err != nil {
 		return nil, err
 	}
 

@@ -3,11 +3,14 @@
 //
 //	go run ./exporter/internal/bench
 //
-// Every scenario runs with the pipeline otlp→nop and with otlp→wandb, in turn,
-// on a collector of its own each time. nop is the anchor: it is what receiving
-// costs, and absolute figures hold for one machine and one day only. The load
-// generator shares the machine, so items/s is the two of them together; CPU
-// seconds are the collector's alone, from /proc (Linux).
+// Every scenario runs with the pipelines otlp→nop, otlp→queue and otlp→wandb, in
+// turn, on a collector of its own each time. nop is the anchor: it is what
+// receiving costs. queue is the collector's own persistent queue (file_storage,
+// without fsync) with nothing behind it: what the same promise, "taken is on
+// disk", costs there. What is in the queue when the load ends is worked off
+// until the exit, so compare "to exit". Absolute figures hold for one machine
+// and one day only. The load generator shares the machine, so items/s is the two
+// of them together; CPU seconds are the collector's alone, from /proc (Linux).
 //
 // The exporter acknowledges what it has written, so what is measured until the
 // last acknowledgement is the whole work but for closing the runs, which "to
@@ -68,7 +71,9 @@ var scenarios = []scenario{
 	{"unmarked spans", loadgen.Options{Kind: loadgen.Unmarked}},
 }
 
-var pipelines = []string{"nop", "wandb"}
+const pipelineQueue = "queue"
+
+var pipelines = []string{"nop", pipelineQueue, "wandb"}
 
 func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	o := options{}

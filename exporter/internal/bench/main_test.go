@@ -148,7 +148,7 @@ func TestTable(t *testing.T) {
 			columns = append(columns, strings.Count(line, "|"))
 		}
 	}
-	assert.Len(t, columns, 10)
+	assert.Len(t, columns, 2+len(scenarios)*len(pipelines))
 	for _, n := range columns {
 		assert.Equal(t, 11, n)
 	}

@@ -201,6 +201,7 @@ func (s *shard) write(r *openRun, w run.Write) error {
 		r.failed = &w
 		return err
 	}
+	r.state.Written()
 	c := s.e.count
 	c.add(CountLogBytes, n)
 	c.add(CountAppends, 1)
@@ -211,13 +212,27 @@ func (s *shard) write(r *openRun, w run.Write) error {
 		if len(r.state.Parts()) == 1 {
 			c.add(CountOpened, 1)
 		}
+		s.e.cfg.Logger.Info("run opened", zap.Stringer("run", r.log.key), zap.String("log", r.log.part.Path()), zap.Int("part", len(r.state.Parts())))
 	}
 	if w.Closes {
 		s.openRuns.Add(-1)
 		r.closed = s.e.cfg.Now().UnixNano()
 		c.add(CountFinished, 1)
+		code, _ := r.state.ExitCode()
+		s.e.cfg.Logger.Info("run "+outcomeWord(code), zap.Stringer("run", r.log.key), zap.Int32("exit_code", code), zap.Int64("rows", r.state.Rows()))
 	}
 	return nil
+}
+
+func outcomeWord(code int32) string {
+	switch code {
+	case 0:
+		return "finished"
+	case run.ExitCrashed:
+		return "was not heard of any more: closed as crashed"
+	default:
+		return "failed"
+	}
 }
 
 // close ends a run's part.

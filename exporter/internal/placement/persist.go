@@ -149,12 +149,8 @@ func (t *Table) Restore() *Restorer {
 
 // Reset forgets all that was restored: a snapshot follows.
 func (r *Restorer) Reset() {
-	*r = *NewTable(r.t.cfg).restoreInto(r.t)
-}
-
-func (fresh *Table) restoreInto(t *Table) *Restorer {
-	*t = *fresh
-	return t.Restore()
+	*r.t = *NewTable(r.t.cfg)
+	*r = *r.t.Restore()
 }
 
 // Apply adds one entry.

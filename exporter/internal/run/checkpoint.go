@@ -248,7 +248,7 @@ func (s *State) replayFact(f *fact) {
 // the state says now is what its log says.
 func (s *State) Replayed() {
 	s.replay = replay{}
-	s.body, s.ends = s.body[:0], s.ends[:0]
+	s.buffers = nil
 	s.forgetBatch()
 	s.revived = s.log.closed && s.log.exitCode == brokenCode
 	items, text := s.metaNow()

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
@@ -17,7 +18,8 @@ import (
 // official client says it in its own logs.
 const minConsumer = "0.70.0"
 
-// Write is what a run's log must get in one piece.
+// Write is what a run's log must get in one piece. Its records are valid until
+// Written is called.
 type Write struct {
 	Opens   bool      // the records begin a new part
 	Start   time.Time // of that part
@@ -27,6 +29,9 @@ type Write struct {
 
 // emit adds a record to the batch.
 func (s *State) emit(r *dotwandb.Record) {
+	if s.buffers == nil {
+		s.buffers = pool.Get().(*buffers)
+	}
 	s.body = r.Append(s.body)
 	s.ends = append(s.ends, len(s.body))
 }
@@ -84,7 +89,7 @@ func (s *State) Flush(now int64) (w Write, ok bool) {
 	}
 	s.metaRecords()
 	s.metricRecords(false)
-	if len(s.ends) == 0 {
+	if s.empty() {
 		if len(s.facts) == 0 && s.note.empty() {
 			return Write{}, false
 		}
@@ -97,7 +102,7 @@ func (s *State) Flush(now int64) (w Write, ok bool) {
 // wantsPart tells whether what was applied is worth a log: the first, or
 // another one behind an exit.
 func (s *State) wantsPart() bool {
-	if len(s.ends) > 0 {
+	if !s.empty() {
 		return true
 	}
 	if !s.log.closed {
@@ -116,6 +121,9 @@ func (s *State) wantsPart() bool {
 	return code != s.log.exitCode && len(s.owners) > 0
 }
 
+// empty tells whether no record waits to be flushed.
+func (s *State) empty() bool { return s.buffers == nil || len(s.ends) == 0 }
+
 // forgetBatch drops facts that no log is opened for.
 func (s *State) forgetBatch() {
 	s.facts = s.facts[:0]
@@ -125,8 +133,11 @@ func (s *State) forgetBatch() {
 // flushNew begins a part: what a reader must know comes first, as if this log
 // were the only one of the run.
 func (s *State) flushNew(now int64) Write {
-	body, ends := s.body, s.ends
-	s.body, s.ends = nil, nil
+	first := s.buffers // of what comes behind the beginning
+	if first == nil {
+		first = &buffers{}
+	}
+	s.buffers = nil
 
 	start := s.start
 	if start == 0 {
@@ -155,10 +166,12 @@ func (s *State) flushNew(now int64) Write {
 		s.summary(true)
 	}
 	offset := len(s.body)
-	s.body = append(s.body, body...)
-	for _, end := range ends {
+	s.body = append(s.body, first.body...)
+	for _, end := range first.ends {
 		s.ends = append(s.ends, offset+end)
 	}
+	first.body, first.ends = first.body[:0], first.ends[:0]
+	pool.Put(first)
 	w := s.flushOpen()
 	w.Opens, w.Start = true, time.Unix(0, start)
 	return w
@@ -170,25 +183,46 @@ func (s *State) flushOpen() Write {
 	if err != nil {
 		panic(err) // only types can fail to encode: a programmer's mistake
 	}
-	buf := make([]byte, 0, len(s.body)+len(s.ends)*6+len(uuid)+8)
-	w := Write{Records: make([][]byte, 0, len(s.ends))}
+	out := slices.Grow(s.out[:0], len(s.body)+len(s.ends)*6+len(uuid)+8)
+	w := Write{Records: s.records[:0]}
 	from := 0
 	for i, end := range s.ends {
 		s.log.num++
-		at := len(buf)
-		buf = append(buf, s.body[from:end]...)
+		at := len(out)
+		out = append(out, s.body[from:end]...)
 		if i < len(s.ends)-1 {
-			buf = dotwandb.AppendNum(buf, s.log.num, "")
+			out = dotwandb.AppendNum(out, s.log.num, "")
 		} else {
-			buf = dotwandb.AppendNum(buf, s.log.num, uuid)
+			out = dotwandb.AppendNum(out, s.log.num, uuid)
 		}
-		w.Records = append(w.Records, buf[at:len(buf):len(buf)])
+		w.Records = append(w.Records, out[at:len(out):len(out)])
 		from = end
 	}
+	s.out, s.records = out, w.Records
 	s.body, s.ends = s.body[:0], s.ends[:0]
 	s.forgetBatch()
 	return w
 }
+
+// Written says that the last Write is in the log: its memory is used again, by
+// this run or another.
+func (s *State) Written() {
+	if s.buffers != nil && s.empty() {
+		pool.Put(s.buffers)
+		s.buffers = nil
+	}
+}
+
+// buffers are the memory of a batch. Runs share them: 10,000 may be open, and
+// few write at a time.
+type buffers struct {
+	body    []byte // records without number, one after another
+	ends    []int  // where each ends in body
+	out     []byte // what the last Write's records lie in
+	records [][]byte
+}
+
+var pool = sync.Pool{New: func() any { return new(buffers) }}
 
 // Began says in which directory the part lies that the last Write opened.
 func (s *State) Began(dir string) { s.log.parts[len(s.log.parts)-1].Dir = dir }

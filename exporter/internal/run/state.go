@@ -27,8 +27,8 @@ const (
 	MaxConfigValue = 10 << 20
 )
 
-// exitCrashed is how a run ends whose program was not heard of any more.
-const exitCrashed = 254
+// ExitCrashed is how a run ends whose program was not heard of any more.
+const ExitCrashed = 254
 
 // Drop is something that was kept out of the run, by name.
 type Drop struct {
@@ -87,12 +87,11 @@ type State struct {
 
 // batch is what Apply and Tick brought and Flush has not taken yet.
 type batch struct {
-	body    []byte // records without number, one after another
-	ends    []int  // where each ends in body
-	facts   []fact
-	note    note
-	touched []*aggregate // changed since the last summary record
-	general bool         // _step, _runtime … changed since then
+	*buffers // nil while there is no record
+	facts    []fact
+	note     note
+	touched  []*aggregate // changed since the last summary record
+	general  bool         // _step, _runtime … changed since then
 
 	defsDirty bool
 	revived   bool // a heartbeat after the run was given up
@@ -251,7 +250,7 @@ func (s *State) item(now int64, ctx *Context, it *Item, a *Applied) {
 			s.fact(fact{Heartbeat: true})
 		}
 		s.heartbeat = true
-		s.revived = s.revived || s.log.closed && s.log.exitCode == exitCrashed
+		s.revived = s.revived || s.log.closed && s.log.exitCode == ExitCrashed
 	}
 }
 
@@ -470,7 +469,7 @@ func (s *State) Due(now int64) (code int32, due bool) {
 		patience = s.cfg.AbandonAfter
 	}
 	if quiet >= patience {
-		return exitCrashed, true
+		return ExitCrashed, true
 	}
 	return 0, false
 }
