@@ -190,10 +190,18 @@ func (s *State) aggregateRow(values []Value, o Order) {
 // start, after what earlier attempts ran.
 func (s *State) runtimeAt(ctx *Context, t int64) float64 {
 	start, base := ctx.OwnerStart, 0.0
-	if o := s.owner(ctx.OwnerSpan); o != nil && ctx.OwnerSpan != (SpanID{}) {
-		base = o.Base
-		if start == 0 {
-			start = o.Start
+	switch {
+	case ctx.OwnerSpan != (SpanID{}):
+		if o := s.owner(ctx.OwnerSpan); o != nil {
+			base = o.Base
+			if start == 0 {
+				start = o.Start
+			}
+		}
+	default:
+		// A guest's clock is that of the run's owner, not its own.
+		if o := s.ownerAt(t); o != nil {
+			start, base = o.Start, o.Base
 		}
 	}
 	if start == 0 {
@@ -208,12 +216,24 @@ func (s *State) runtimeAt(ctx *Context, t int64) float64 {
 	return base + seconds(t-start)
 }
 
+// ownerAt is the owner that started last before t; nil where none is known.
+func (s *State) ownerAt(t int64) (last *owner) {
+	for _, o := range s.owners {
+		if o.Start != 0 && o.Start <= t && (last == nil || o.Start > last.Start) {
+			last = o
+		}
+	}
+	return last
+}
+
 // hideStep defines a step metric as hidden, once: it is an axis, not a chart.
 func (s *State) hideStep(name string, o Order) {
 	if s.defs.find(name) == nil {
 		o.Time = -1 << 62 // what anyone says of it is later
-		s.defs.add(&MetricDef{Name: name, Hidden: true, Order: o})
+		m := &MetricDef{Name: name, Hidden: true, Order: o}
+		s.defs.add(m)
 		s.defsDirty = true
+		s.fact(fact{Item: &Item{Kind: KindMetric, Metric: m}})
 	}
 }
 
