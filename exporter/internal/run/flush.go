@@ -82,7 +82,8 @@ func (s *State) Close(code int32) Write {
 func (s *State) Flush(now int64) (w Write, ok bool) {
 	if !s.Open() {
 		if !s.wantsPart() {
-			s.forgetBatch()
+			// Facts alone open no log behind an exit: they go with the next part,
+			// if there is one, and else say nothing that the run would show.
 			return Write{}, false
 		}
 		return s.flushNew(now), true
@@ -124,7 +125,7 @@ func (s *State) wantsPart() bool {
 // empty tells whether no record waits to be flushed.
 func (s *State) empty() bool { return s.buffers == nil || len(s.ends) == 0 }
 
-// forgetBatch drops facts that no log is opened for.
+// forgetBatch makes room for the next batch's facts.
 func (s *State) forgetBatch() {
 	s.facts = s.facts[:0]
 	s.note.reset()

@@ -243,13 +243,13 @@ func (s *State) item(now int64, ctx *Context, it *Item, a *Applied) {
 			s.end(now, it)
 		}
 	case KindEnd:
+		s.note.id(it)
 		s.end(now, it)
 	case KindHeartbeat:
-		if !s.heartbeat && s.Open() {
+		if !s.heartbeat {
 			s.heartbeat = true
 			s.fact(fact{Heartbeat: true})
 		}
-		s.heartbeat = true
 		s.revived = s.revived || s.log.closed && s.log.exitCode == ExitCrashed
 	}
 }

@@ -1,0 +1,86 @@
+package run
+
+import (
+	"math"
+	"math/rand"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func number(f float64) *Value { return &Value{Key: "m", JSON: floatJSON(f), Num: f, Numeric: true} }
+
+func TestAggregateOrderOfArrivalDecidesNothing(t *testing.T) {
+	type value struct {
+		v *Value
+		o Order
+	}
+	var values []value
+	for i, f := range []float64{3, 1, math.NaN(), math.Inf(1), 2, 1} {
+		values = append(values, value{number(f), Order{Time: int64(i / 2), Src: "s", N: uint64(i)}})
+	}
+	// Integers that are one number as floats.
+	for i, text := range []string{"9007199254740993", "9007199254740992"} {
+		values = append(values, value{&Value{Key: "m", JSON: text, Num: 9007199254740992, Numeric: true}, Order{Time: 9, N: uint64(i)}})
+	}
+	var want aggregate
+	for _, v := range values {
+		want.add(v.v, v.o)
+	}
+	assert.Equal(t, "3", want.FirstJSON)
+	assert.Equal(t, "9007199254740992", want.LastJSON)
+	assert.Equal(t, "1", want.MinJSON)
+	assert.Equal(t, "Infinity", want.MaxJSON)
+	assert.EqualValues(t, 7, want.Count, "a NaN is no number to count")
+	r := rand.New(rand.NewSource(1))
+	for range 50 {
+		r.Shuffle(len(values), func(i, j int) { values[i], values[j] = values[j], values[i] })
+		var got aggregate
+		for _, v := range values {
+			got.add(v.v, v.o)
+		}
+		assert.Equal(t, want, got)
+	}
+}
+
+func TestSummaryItems(t *testing.T) {
+	at := func(n int64) Order { return Order{Time: n} }
+	rows := func(a *aggregate) *aggregate {
+		for i, f := range []float64{2, 4, 3} {
+			a.add(number(f), at(int64(i)))
+		}
+		return a
+	}
+	fresh := func() *aggregate { return &aggregate{Path: []string{"m"}} }
+	set := rows(fresh())
+	set.set("100", at(9))
+	old := rows(fresh())
+	old.set("100", at(1))
+	for _, tt := range []struct {
+		name string
+		a    *aggregate
+		def  *MetricDef
+		want map[string]string
+	}{
+		{"nothing defined: the last", rows(fresh()), nil, map[string]string{"m": "3"}},
+		{"defined as none", rows(fresh()), &MetricDef{Summary: []string{"none"}}, map[string]string{}},
+		{"least, most and mean", rows(fresh()), &MetricDef{Summary: []string{"min", "max", "mean"}}, map[string]string{"m.min": "2", "m.max": "4", "m.mean": "3"}},
+		{"best of a goal", rows(fresh()), &MetricDef{Summary: []string{"best"}, Goal: "maximize"}, map[string]string{"m.best": "4"}},
+		{"best without a goal: the last", rows(fresh()), &MetricDef{Summary: []string{"best"}}, map[string]string{"m": "3"}},
+		{"hidden, no word on the summary", rows(fresh()), &MetricDef{Hidden: true}, map[string]string{"m": "3"}},
+		{"set after the last row", set, &MetricDef{Summary: []string{"min"}}, map[string]string{"m": "100"}},
+		{"set before the last row", old, &MetricDef{Summary: []string{"min"}}, map[string]string{"m.min": "2"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := map[string]string{}
+			for _, it := range tt.a.items(tt.def) {
+				key := it.Key
+				for _, r := range it.Rest {
+					key += "." + r
+				}
+				got[key] = it.JSON
+			}
+			assert.Equal(t, tt.want, got)
+		})
+	}
+}
