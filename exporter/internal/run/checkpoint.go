@@ -112,6 +112,7 @@ func (s *State) ReplayPart(dir string) {
 // replay collects a batch's records until its note comes.
 type replay struct {
 	rows    []*dotwandb.History
+	metrics []*dotwandb.Metric
 	records int64
 	exit    *dotwandb.Exit
 	start   int64
@@ -134,10 +135,7 @@ func (s *State) Replay(b []byte) (batchEnd bool, err error) {
 	case rec.Run != nil:
 		s.replay.start = rec.Run.StartTime.UnixNano()
 	case rec.Metric != nil:
-		if s.defs.written == nil {
-			s.defs.written = map[string]string{}
-		}
-		s.defs.written[rec.Metric.Name+"\x00"+rec.Metric.GlobName] = fmt.Sprintf("%+v", *rec.Metric)
+		s.replay.metrics = append(s.replay.metrics, rec.Metric)
 	}
 	if rec.UUID == "" {
 		return false, nil
@@ -162,6 +160,12 @@ func (s *State) replayBatch(entries []noteEntry, facts []fact) {
 		if s.start == 0 && len(s.log.parts) == 1 {
 			s.start = r.start
 		}
+	}
+	for _, m := range r.metrics {
+		if s.defs.written == nil {
+			s.defs.written = map[string]string{}
+		}
+		s.defs.written[m.Name+"\x00"+m.GlobName] = fmt.Sprintf("%+v", *m)
 	}
 	for i := range facts {
 		s.replayFact(&facts[i])
