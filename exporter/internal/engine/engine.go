@@ -41,8 +41,10 @@ type Engine struct {
 
 	shards   []*shard
 	inFlight atomic.Int64
-	open     atomic.Bool
-	under    sync.WaitGroup // requests under way
+	// gate is held for reading by each request under way, and for writing to open
+	// and to shut: Shutdown so waits for them.
+	gate sync.RWMutex
+	open bool
 
 	idsOnce sync.Once
 	ids     map[string]struct{} // runs that had a directory when the engine started
@@ -94,7 +96,9 @@ func (e *Engine) Start() (err error) {
 	if err := e.adopt(); err != nil {
 		e.cfg.Logger.Warn("runs that an earlier exporter left open are not taken up", zap.Error(err))
 	}
-	e.open.Store(true)
+	e.gate.Lock()
+	e.open = true
+	e.gate.Unlock()
 
 	// The exporter died after a decision and before its rows were written.
 	e.mu.Lock()
@@ -135,9 +139,9 @@ func (e *Engine) Logs(ctx context.Context, ld plog.Logs) error {
 }
 
 func (e *Engine) consume(ctx context.Context, size int64, read func() []placement.Unit) error {
-	e.under.Add(1)
-	defer e.under.Done()
-	if !e.open.Load() {
+	e.gate.RLock()
+	defer e.gate.RUnlock()
+	if !e.open {
 		return errClosed
 	}
 	if err := ctx.Err(); err != nil {
@@ -334,7 +338,9 @@ type Gauges struct {
 
 // Gauges gives the engine's sizes at the moment.
 func (e *Engine) Gauges() (g Gauges) {
-	if !e.open.Load() {
+	e.gate.RLock()
+	defer e.gate.RUnlock()
+	if !e.open {
 		return g
 	}
 	e.mu.Lock()
@@ -352,20 +358,14 @@ func (e *Engine) Gauges() (g Gauges) {
 // checkpointed, files closed. Open runs stay open for the next start, unless
 // FinishOnShutdown.
 func (e *Engine) Shutdown(ctx context.Context) error {
-	if !e.open.Swap(false) {
+	// Requests take no longer than the disk does. They are waited for even when
+	// ctx is over: the shards would go away under them.
+	e.gate.Lock()
+	wasOpen := e.open
+	e.open = false
+	e.gate.Unlock()
+	if !wasOpen {
 		return nil
-	}
-	answered := make(chan struct{})
-	go func() {
-		e.under.Wait()
-		close(answered)
-	}()
-	select {
-	case <-answered:
-	case <-ctx.Done():
-		// Requests take no longer than the disk does; wait all the same, or the
-		// shards would go away under them.
-		<-answered
 	}
 	close(e.stopTicks)
 	e.ticks.Wait()

@@ -1,7 +1,5 @@
 package placement
 
-import "time"
-
 // Expire does what only time can do: it settles waits whose ancestors will not
 // come, and forgets traces nobody asks for. Call it every second or so.
 func (t *Table) Expire(now int64) Outcome {
@@ -40,24 +38,32 @@ func (t *Table) due(now int64, tr *trace, w *Waiter) bool {
 // settleTrace takes the missing spans of due waiters as roots that never came.
 func (t *Table) settleTrace(tr *trace, due func(*Waiter) bool) {
 	for {
-		progress := false
+		// Listed first: waking changes the map, and to begin the walk anew each time
+		// would take a million spans a million times.
+		var ripe []SpanID
 		for missing, waiters := range tr.waitOn {
 			if n, ok := tr.nodes[missing]; ok && n.pending {
 				continue // it waits itself, and will wake these
 			}
-			if !anyDue(waiters, due) {
-				continue
+			if anyDue(waiters, due) {
+				ripe = append(ripe, missing)
 			}
+		}
+		if len(ripe) == 0 {
+			break
+		}
+		for _, missing := range ripe {
 			n := tr.nodes[missing]
+			if len(tr.waitOn[missing]) == 0 || n.pending {
+				continue // woken by one before it
+			}
 			n.known, n.absent, n.parent = true, true, SpanID{}
 			t.learn(tr, missing, n, nil)
-			tr.nodes[missing] = n // even where links are full: the wait must end
+			if _, kept := tr.nodes[missing]; !kept {
+				t.links++ // even where links are full: the wait must end
+			}
+			tr.nodes[missing] = n
 			t.wake(tr, missing)
-			progress = true
-			break // wake changed the map
-		}
-		if !progress {
-			break
 		}
 	}
 	// What is left and due waits for tasks that wait for each other.
@@ -169,17 +175,4 @@ func (t *Table) forget(tr *trace) {
 	t.links -= len(tr.nodes)
 	t.recent.Remove(tr.elem)
 	delete(t.traces, tr.id)
-}
-
-// Oldest is how long the longest waiter has waited, 0 where none does.
-func (t *Table) Oldest(now int64) time.Duration {
-	oldest := now
-	for e := t.recent.Front(); e != nil; e = e.Next() {
-		for _, ws := range e.Value.(*trace).waitOn {
-			for _, w := range ws {
-				oldest = min(oldest, w.Arrived)
-			}
-		}
-	}
-	return time.Duration(now - oldest)
 }
