@@ -31,7 +31,9 @@ func (r *reader) event(items []run.Item, p *Payload, f from, name string, at int
 		if subject == nil {
 			return items // the span itself says all that its start event could
 		}
-		return append(items, r.start(subject, p, f, at, m))
+		it := r.start(subject, p, f, at, m)
+		numbered(&it, f.writer, m)
+		return append(items, it)
 	}
 	if name == semconv.EventLog && len(items) > 0 && r.piece(&items[len(items)-1], f, m) {
 		return items

@@ -71,6 +71,7 @@ func (r *reader) record(rl plog.ResourceLogs, sl plog.ScopeLogs, rec plog.LogRec
 			s.Parent = parent
 		}
 		it := r.start(&s, p, f, at, m)
+		numbered(&it, a.writer, m)
 		it.Carrier = a.writer != ""
 		p.Items = u.one(it)
 	case strings.HasPrefix(name, semconv.Prefix):

@@ -156,9 +156,15 @@ func (s *State) Apply(now int64, request []Delivery) Applied {
 		s.meet(d.Context)
 		for i := range d.Items {
 			it := &d.Items[i]
-			if it.Kind != KindTask && it.Kind != KindHeartbeat && !s.ids.add(it.ID) {
-				a.Repeated++
-				continue
+			switch {
+			case it.Kind != KindTask && it.Kind != KindHeartbeat:
+				if !s.ids.add(it.ID) {
+					a.Repeated++
+					continue
+				}
+			case it.ID.Writer != "" && s.ids.add(it.ID):
+				// To hear it again changes nothing, but an end event counts it.
+				s.note.id(it)
 			}
 			s.item(now, d.Context, it, &a)
 		}
