@@ -157,7 +157,7 @@ func (t *translator) findSpans() {
 			return
 		case "trace":
 			t.trace = w[1]
-		case "span", "start":
+		case "span", "open":
 			a := t.alias(spanAlias(w))
 			if a.declared {
 				continue
@@ -368,8 +368,8 @@ func (t *translator) command(w []string) {
 		t.span(w)
 	case "carrier":
 		t.carrier(w)
-	case "start":
-		// Looked at by findSpans: it only declares a span that is never sent.
+	case "open":
+		// findSpans looks at it: it only declares a span that is not sent yet.
 	case "record":
 		t.record(w[1:])
 	default:

@@ -261,7 +261,11 @@ func (s *State) Replayed() {
 	s.touched = s.touched[:0]
 	for _, m := range slices.Collect(maps.Values(s.metrics)) {
 		m.touched = false
-		m.shape = shape(s.defs.find(m.name))
+		m.shape = ""
+		if s.defs.find(m.name) != nil {
+			// The last summary record may be older than the definition.
+			m.shape = unknownShape
+		}
 		if s.Open() {
 			s.touch(m) // the last summary record may be older than the rows
 		}

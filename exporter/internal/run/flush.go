@@ -402,6 +402,10 @@ func (s *State) metricRecords(all bool) {
 	}
 }
 
+// unknownShape is no definition's shape: the next summary record replaces what
+// an earlier one may have left.
+const unknownShape = "?"
+
 // shape is how a definition makes a metric's summary look.
 func shape(def *MetricDef) string {
 	if def == nil {
