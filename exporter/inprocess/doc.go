@@ -1,0 +1,26 @@
+// Package inprocess writes a program's spans and log records as Weights &
+// Biases runs from inside the program: what the Collector component "wandb"
+// does, without a collector.
+//
+// An [Exporter] is one engine with two faces for OpenTelemetry's SDK. The
+// program owns it: it makes it with [New], hands out the faces, and shuts it
+// down after its providers.
+//
+//	TracerProvider ──► batcher ──► Spans() ─┐              ┌─► engine ──► <dir>/wandb/…
+//	                                        ├─► Exporter ──┤      ▲
+//	LoggerProvider ──► batcher ──► Logs()  ─┘              └─► park (memory, bounded)
+//
+// Telemetry never breaks the program. What cannot be written now, because the
+// disk is full or another program has the run, waits in the park and is tried
+// again; to the SDK, whose batchers drop what fails, it is taken. When the park
+// is full, new data are refused, with an error and counted in [Stats]. ForceFlush
+// and Shutdown wait for the park, as long as they are let, and say what is left.
+//
+// Several Exporters may write into one directory, from one program or many: a
+// run has one writer at a time, and the others wait for it in their parks.
+//
+// Two limits of the SDK lie in front of this package, and it cannot lift them: a
+// span keeps its last 128 events, and a batcher that is full drops. For tasks
+// that log more rows, raise the limits (sdktrace.WithRawSpanLimits) and let the
+// batcher wait (sdktrace.WithBlocking); or log rows as log records.
+package inprocess

@@ -1,0 +1,222 @@
+package inprocess
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/otel"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/otel-wandb/otel-wandb/exporter/internal/engine"
+)
+
+// Exporter writes spans and log records as runs. Make it with [New].
+// ConcurrentSafe: requests go to the engine, which is; a lock guards the rest.
+type Exporter struct {
+	sink     sink
+	park     *park
+	where    string // for messages: the folder of runs
+	patience time.Duration
+	handler  otel.ErrorHandler
+	broken   atomic.Pointer[error] // after a panic: the engine's locks may be held
+
+	mu     sync.Mutex // guards closed, and under against it
+	closed bool
+	under  sync.WaitGroup // exports under way
+	ended  chan struct{}  // closed when Shutdown has done its work
+}
+
+// sink is what the Exporter needs of the engine.
+type sink interface {
+	Traces(context.Context, ptrace.Traces) error
+	Logs(context.Context, plog.Logs) error
+	Settle()
+	Shutdown(context.Context) error
+	Counters() *engine.Counters
+}
+
+func openEngine(cfg engine.Config) (sink, error) {
+	e := engine.New(cfg)
+	if err := e.Start(); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// New opens the directory and takes up what an earlier program left unfinished
+// there. Its error names what to mend; the program can go on without.
+func New(ctx context.Context, opts ...Option) (*Exporter, error) {
+	s, err := newSettings(opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("wandb in process: not started: %w", err)
+	}
+	dir, err := filepath.Abs(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("wandb in process: directory %q: %w", s.dir, err)
+	}
+	sink, err := s.open(s.engineConfig())
+	if err != nil {
+		return nil, fmt.Errorf("wandb in process: %w", err)
+	}
+	e := &Exporter{
+		sink: sink, where: filepath.Join(dir, "wandb"), patience: s.patience, handler: s.handler,
+		ended: make(chan struct{}),
+	}
+	e.park = newPark(s.parkBytes, e.where, e.write, s.handler)
+	return e, nil
+}
+
+// Spans is the exporter's face for a TracerProvider.
+func (e *Exporter) Spans() sdktrace.SpanExporter { return newSpans(e) }
+
+// Logs is the exporter's face for a LoggerProvider.
+func (e *Exporter) Logs() sdklog.Exporter { return &logs{exporter: e} }
+
+var errShutdown = errors.New("wandb in process: shut down: shut the Exporter down after the providers that use it")
+
+// take writes a request, or parks it. An error means that it is lost.
+func (e *Exporter) take(r *request) error {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return errShutdown
+	}
+	e.under.Add(1)
+	e.mu.Unlock()
+	defer e.under.Done()
+
+	err := e.write(r)
+	if err == nil {
+		return nil
+	}
+	if broken := e.broken.Load(); broken != nil {
+		return *broken
+	}
+	return e.park.add(r, err)
+}
+
+// write hands a request to the engine. It returns when that is on disk.
+func (e *Exporter) write(r *request) (err error) {
+	if broken := e.broken.Load(); broken != nil {
+		return *broken
+	}
+	defer e.guard(&err)
+	// The SDK's deadline is for exporters on a network. This is no slower than
+	// the disk, and what would be given up here would be lost.
+	return r.write(context.Background(), e.sink)
+}
+
+// guard makes a panic an error: a bug of ours must not end the program. What
+// the engine holds then is not certain, so nothing is written any more.
+func (e *Exporter) guard(err *error) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	bug := fmt.Errorf("wandb in process: a bug in the exporter: nothing more is written to %s by this program; please report it: %v\n%s", e.where, p, debug.Stack())
+	if e.broken.CompareAndSwap(nil, &bug) {
+		e.handler.Handle(bug)
+	}
+	*err = bug
+}
+
+// ForceFlush waits until all that is parked now is written. Its error says how
+// much is not, where, and why.
+func (e *Exporter) ForceFlush(ctx context.Context) error {
+	e.mu.Lock()
+	closed := e.closed
+	e.mu.Unlock()
+	if closed {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.patience)
+	defer cancel()
+	return e.park.drain(ctx)
+}
+
+// endGrace is what Shutdown may take beyond its context, to end the runs that
+// it can: on a disk that works that takes milliseconds.
+const endGrace = time.Second
+
+// Shutdown writes what is parked, ends the runs whose tasks have ended, and
+// closes the files. Call it after the providers' own Shutdown. When ctx ends
+// first, it gives up what is parked, and its error says how much that was. Runs
+// whose tasks have not ended stay open, and the next program to write here ends
+// them as crashed.
+func (e *Exporter) Shutdown(ctx context.Context) error {
+	e.mu.Lock()
+	first := !e.closed
+	e.closed = true
+	e.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, e.patience)
+	defer cancel()
+	var err error
+	if first {
+		go func() {
+			defer close(e.ended)
+			err = e.end(ctx)
+		}()
+	}
+	select {
+	case <-e.ended:
+		return err
+	case <-ctx.Done():
+	}
+	grace := time.NewTimer(endGrace)
+	defer grace.Stop()
+	select {
+	case <-e.ended:
+		return err
+	case <-grace.C:
+		return fmt.Errorf("wandb in process: the disk under %s does not answer; %w", e.where, e.park.left(ctx.Err()))
+	}
+}
+
+func (e *Exporter) end(ctx context.Context) (err error) {
+	e.under.Wait()
+	err = e.park.drain(ctx)
+	e.park.stop()
+	if e.broken.Load() != nil {
+		return err
+	}
+	// Whatever waits for an ancestor has waited long enough: the program sends no more.
+	e.sink.Settle()
+	if sinkErr := e.sink.Shutdown(context.WithoutCancel(ctx)); sinkErr != nil {
+		err = errors.Join(err, fmt.Errorf("wandb in process: %w", sinkErr))
+	}
+	return err
+}
+
+// Stats is what an [Exporter] has not written, since it was made.
+type Stats struct {
+	// Parked waits in memory, to be tried again.
+	Parked      Count
+	ParkedBytes int64
+	// Refused is lost: the park was full.
+	Refused Count
+	// Dropped was kept out of every run, by reason; the names are those of the
+	// Collector component's metric otelcol_exporter_wandb_dropped_items.
+	Dropped map[string]int64
+}
+
+// Count is a number of spans and of log records.
+type Count struct{ Spans, LogRecords int }
+
+// Stats tells what was not written.
+func (e *Exporter) Stats() Stats {
+	s := e.park.stats()
+	s.Dropped = e.sink.Counters().Dropped()
+	return s
+}
