@@ -71,11 +71,21 @@ func (c *Counters) add(name string, n int64) {
 	c.mu.Unlock()
 }
 
-// drop counts what was kept out of every run, and says it: at once, and then
-// at most once a minute for each reason, with the number since.
+// drop counts what was kept out of every run, and says it.
 func (c *Counters) drop(reason string, items int, text string) {
 	c.mu.Lock()
 	c.dropped[reason] += int64(items)
+	c.mu.Unlock()
+	c.say(reason, text)
+}
+
+// sayNotWritten is no reason of a drop: what cannot be written is kept.
+const sayNotWritten = "log_not_written"
+
+// say logs a text: at once, and then at most once a minute for each reason,
+// with the number since.
+func (c *Counters) say(reason, text string) {
+	c.mu.Lock()
 	s, now := c.said[reason], c.now()
 	speak := text != "" && (s.at.IsZero() || now.Sub(s.at) >= time.Minute)
 	silent := s.silent

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/runlog"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
 )
 
@@ -248,7 +249,7 @@ func (s *shard) tend(now int64) {
 	s.resumeSome(now)
 	for key, r := range s.runs {
 		if err := s.tendRun(now, r); err != nil {
-			s.e.count.drop("log_not_written", 0, err.Error())
+			s.e.count.say(sayNotWritten, err.Error())
 			continue
 		}
 		if r.closed != 0 && now-r.closed >= closedStays && r.failed == nil {
@@ -290,7 +291,8 @@ func (s *shard) resumeSome(now int64) {
 		if s.runs[key] != nil {
 			continue // something came for it meanwhile
 		}
-		if _, err := s.run(now, key); err != nil {
+		// A run that another program has locked is in good hands.
+		if _, err := s.run(now, key); err != nil && !errors.Is(err, runlog.ErrLocked) {
 			s.e.cfg.Logger.Warn("a run that an earlier exporter left open is not taken up", zap.Stringer("run", key), zap.Error(err))
 		}
 	}

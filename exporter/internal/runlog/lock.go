@@ -43,12 +43,13 @@ func lockOffset(key string) int64 {
 
 // Lock takes an exclusive lock on key in this folder, between processes and
 // within this one; it does not wait. [ErrLocked] says that another holds it.
+// What the key stands for is the caller's to say: it need not be readable.
 func (f *Folder) Lock(key string) (unlock func() error, err error) {
 	if err := f.locks.acquire(lockOffset(key)); err != nil {
 		if errors.Is(err, ErrLocked) {
-			return nil, fmt.Errorf("%q in %s: %w; stop the other program that writes it, or give this one a directory of its own", key, f.dir, err)
+			return nil, fmt.Errorf("in %s: %w; stop the other program that writes it, or give this one a directory of its own", f.dir, err)
 		}
-		return nil, fmt.Errorf("lock %q in %s: %w; the file system may not have locks: choose a directory on another", key, f.dir, err)
+		return nil, fmt.Errorf("lock in %s: %w; the file system may not have locks: choose a directory on another", f.dir, err)
 	}
 	return sync.OnceValue(func() error { return f.locks.release(lockOffset(key)) }), nil
 }
