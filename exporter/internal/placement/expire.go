@@ -1,5 +1,10 @@
 package placement
 
+import (
+	"bytes"
+	"slices"
+)
+
 // Expire does what only time can do: it settles waits whose ancestors will not
 // come, and forgets traces nobody asks for. Call it every second or so.
 func (t *Table) Expire(now int64) Outcome {
@@ -30,7 +35,8 @@ func (t *Table) settle(now int64, all bool) Outcome {
 // later of the root's arrival and its own: a batch's order decides nothing.
 func (t *Table) due(now int64, tr *trace, w *Waiter) bool {
 	if now-w.Arrived >= int64(t.cfg.Retention) {
-		return true
+		// Not just after a start: senders bring first what they kept meanwhile.
+		return t.from == 0 || now-t.from >= int64(t.cfg.Settle)
 	}
 	return tr.rootAt != 0 && now-max(tr.rootAt, w.Arrived) >= int64(t.cfg.Settle)
 }
@@ -53,23 +59,20 @@ func (t *Table) settleTrace(tr *trace, due func(*Waiter) bool) {
 			break
 		}
 		for _, missing := range ripe {
-			n := tr.nodes[missing]
-			if len(tr.waitOn[missing]) == 0 || n.pending {
+			if len(tr.waitOn[missing]) == 0 || tr.nodes[missing].pending {
 				continue // woken by one before it
 			}
-			n.known, n.absent, n.parent = true, true, SpanID{}
-			t.learn(tr, missing, n, nil)
-			if _, kept := tr.nodes[missing]; !kept {
-				t.links++ // even where links are full: the wait must end
-			}
-			tr.nodes[missing] = n
+			t.store(tr, missing, node{known: true, absent: true}, nil)
 			t.wake(tr, missing)
 		}
 	}
 	// What is left and due waits for tasks that wait for each other.
 	for missing, waiters := range tr.waitOn {
-		if n := tr.nodes[missing]; n.pending && anyDue(waiters, due) && tr.inCycle(missing) {
-			t.breakCycle(tr, missing)
+		if !tr.nodes[missing].pending || !anyDue(waiters, due) {
+			continue
+		}
+		if least, ok := tr.circle(missing); ok {
+			t.breakCircle(tr, least)
 			t.settleTrace(tr, due)
 			return
 		}
@@ -85,44 +88,49 @@ func anyDue(waiters []*Waiter, due func(*Waiter) bool) bool {
 	return false
 }
 
-// inCycle tells whether a pending task is its own ancestor.
-func (tr *trace) inCycle(span SpanID) bool {
+// circle tells whether a pending task is its own ancestor, and which of the
+// pending tasks in that circle has the smallest id: in whatever order they came,
+// the same one is refused.
+func (tr *trace) circle(span SpanID) (least SpanID, ok bool) {
+	least = span
 	at := tr.nodes[span].parent
 	for range len(tr.nodes) + 1 {
 		if at == span {
-			return true
+			return least, true
 		}
 		n, ok := tr.nodes[at]
 		if !ok || !n.known || n.parent == (SpanID{}) {
-			return false
+			return least, false
+		}
+		if n.pending && bytes.Compare(at[:], least[:]) < 0 {
+			least = at
 		}
 		at = n.parent
 	}
-	return false
+	return least, false
 }
 
-// breakCycle refuses a task that is its own ancestor, so that the others of
+// breakCircle refuses a task that is its own ancestor, so that the others of
 // the circle are decided under it.
-func (t *Table) breakCycle(tr *trace, span SpanID) {
+func (t *Table) breakCircle(tr *trace, span SpanID) {
+	n := tr.nodes[span]
 	for missing, waiters := range tr.waitOn {
-		for i, w := range waiters {
-			if w.Subject.Span != span || w.Subject.Task == nil {
-				continue
-			}
-			tr.waitOn[missing] = append(waiters[:i:i], waiters[i+1:]...)
-			if len(tr.waitOn[missing]) == 0 {
-				delete(tr.waitOn, missing)
-			}
-			d := t.announce(t.refuse(&Decision{Trace: tr.id, Span: span}, &w.Subject, RefusedCycle,
-				"it is its own ancestor: mend the instrumentation that made it"))
-			t.release(tr, w, d, d.Rule)
-			n := tr.nodes[span]
-			n.pending, n.d = false, d
-			t.learnDecision(tr, span, n)
-			t.wake(tr, span)
-			return
+		i := slices.IndexFunc(waiters, func(w *Waiter) bool { return w.Subject.Span == span && w.Subject.isTask() })
+		if i < 0 {
+			continue
 		}
+		w := waiters[i]
+		if tr.waitOn[missing] = slices.Delete(waiters, i, i+1); len(waiters) == 1 {
+			delete(tr.waitOn, missing)
+		}
+		n.d = t.announce(t.refuse(&Decision{Trace: tr.id, Span: span}, &w.Subject, RefusedCycle,
+			"it is its own ancestor: mend the instrumentation that made it"))
+		t.release(tr, w, n.d, n.d.Rule)
+		break
 	}
+	n.pending = false // in any case: the circle must end
+	t.store(tr, span, n, nil)
+	t.wake(tr, span)
 }
 
 // openUnknown is placement.unknown_parent: open. Waits of tasks end at once.

@@ -19,7 +19,7 @@ func (t *Table) decide(s *Subject, parent *Decision) *Decision {
 		parent = nil // a refused task is no parent
 	}
 
-	asked := t.askedID(task, parent, d)
+	asked := t.askedID(s, parent, d)
 	where := t.where(s, parent)
 	away := parent != nil && elsewhere(task.Asked, parent.Run)
 	if asked != "" {
@@ -59,12 +59,10 @@ func (t *Table) decide(s *Subject, parent *Decision) *Decision {
 		d.Rule = RuleOpens
 	}
 	if asked == "" {
-		base, changed := runid.Sanitize(task.Base)
-		if changed {
+		if _, changed := runid.Sanitize(task.Base); changed {
 			d.AskedID = task.Base
 		}
-		where.ID, d.Group = task.Ranks.Derive(base, task.Mode == ModeNew)
-		where.ID, _ = runid.Sanitize(where.ID) // a suffix may make it too long
+		where.ID, d.Group = task.derived()
 	}
 	d.Run = where
 	if reason, text := t.unacceptable(where); reason != "" {
@@ -92,11 +90,31 @@ func (t *Table) decide(s *Subject, parent *Decision) *Decision {
 	return d
 }
 
+// derived is the id of a task that asks for none, and the group its ranks make.
+func (task *Task) derived() (id, group string) {
+	base, _ := runid.Sanitize(task.Base)
+	id, group = task.Ranks.Derive(base, task.Mode == ModeNew)
+	id, _ = runid.Sanitize(id) // a suffix may make it too long
+	return id, group
+}
+
+// derivedGroup is the group its ranks make, on a run that is called as they make it.
+func (task *Task) derivedGroup(id string) string {
+	if derived, group := task.derived(); derived == id {
+		return group
+	}
+	return ""
+}
+
 // askedID is the id the task asks for, in the order span, scope, resource. A
 // scope's or resource's id holds for the outermost task only, and never
 // reaches a new child.
-func (t *Table) askedID(task *Task, parent *Decision, d *Decision) string {
+func (t *Table) askedID(s *Subject, parent *Decision, d *Decision) string {
+	task := s.Task
 	asked := task.Asked.ID
+	if s.Stamp != nil {
+		return asked // nearer than its scope's and resource's, which others may have used
+	}
 	for _, id := range []string{task.ScopeID, task.ResourceID} {
 		if id == "" || slices.Contains(d.defaultIDs, id) {
 			continue
@@ -183,6 +201,10 @@ func (t *Table) unacceptable(c runid.Coordinates) (Reason, string) {
 	return "", ""
 }
 
+// maxStamps bounds how many stamps of a trace are recognised again. It saves
+// work, no more: records without a trace are all of one, and go on for ever.
+const maxStamps = 1024
+
 // stamped is the decision of a stamp: the run it names, as it names it.
 func (t *Table) stamped(tr *trace, s *Subject) *Decision {
 	st := *s.Stamp
@@ -197,7 +219,7 @@ func (t *Table) stamped(tr *trace, s *Subject) *Decision {
 	if reason, text := t.unacceptable(d.Run); reason != "" {
 		d = t.refuse(d, s, reason, text)
 	}
-	if tr.stamps == nil {
+	if tr.stamps == nil || len(tr.stamps) >= maxStamps {
 		tr.stamps = map[Stamp]*Decision{}
 	}
 	tr.stamps[st] = d

@@ -1,8 +1,11 @@
 package placement
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/otel-wandb/otel-wandb/internal/runid"
 )
@@ -44,6 +47,7 @@ const (
 	flagKnown = 1 << iota
 	flagAbsent
 	flagDecided
+	flagRoot
 )
 
 // Save turns what a call learned into what the journal keeps.
@@ -58,7 +62,7 @@ func Save(learned []Learned) Saved {
 			s.Links = append(s.Links, savedLinks{Trace: l.Trace})
 		}
 		at := &s.Links[len(s.Links)-1].Packed
-		*at = appendLink(*at, l.Span, node{parent: l.Parent, known: l.Known, absent: l.Absent, d: l.Decision})
+		*at = appendLink(*at, l.Span, node{parent: l.Parent, known: l.Known, root: l.Root, absent: l.Absent, d: l.Decision})
 	}
 	return s
 }
@@ -90,6 +94,9 @@ func appendLink(b []byte, span SpanID, n node) []byte {
 	}
 	if n.d != nil {
 		flags |= flagDecided
+	}
+	if n.root {
+		flags |= flagRoot
 	}
 	b = append(b, flags)
 	b = append(b, span[:]...)
@@ -180,7 +187,7 @@ func (r *Restorer) links(now int64, l savedLinks) error {
 		}
 		flags := b[0]
 		var span SpanID
-		n := node{known: flags&flagKnown != 0, absent: flags&flagAbsent != 0}
+		n := node{known: flags&flagKnown != 0, root: flags&flagRoot != 0, absent: flags&flagAbsent != 0}
 		copy(span[:], b[1:9])
 		copy(n.parent[:], b[9:17])
 		b = b[17:]
@@ -197,7 +204,7 @@ func (r *Restorer) links(now int64, l savedLinks) error {
 			r.t.links++
 		}
 		tr.nodes[span] = n
-		if n.known && !n.absent && n.parent == (SpanID{}) {
+		if n.root {
 			tr.rootAt = now // the time the exporter was down does not count
 		}
 	}
@@ -210,11 +217,15 @@ func (r *Restorer) Waiters(now int64, waiters []*Waiter) Outcome {
 	var out Outcome
 	t := r.t
 	t.out = &out
+	t.from = now
+	// Owners before their rows: a decision is made after those above it.
+	waiters = slices.SortedStableFunc(slices.Values(waiters), func(a, b *Waiter) int {
+		return cmp.Compare(t.madeAs(a), t.madeAs(b))
+	})
 	for _, w := range waiters {
 		s := &w.Subject
 		tr := t.touch(now, s.Trace)
-		isTask := s.Task != nil && s.Declares
-		if n := tr.nodes[s.Span]; isTask && n.d == nil {
+		if n := tr.nodes[s.Span]; s.isTask() && n.d == nil {
 			n.parent, n.known, n.pending = s.Parent, true, true
 			if _, seen := tr.nodes[s.Span]; !seen {
 				t.links++
@@ -223,13 +234,25 @@ func (r *Restorer) Waiters(now int64, waiters []*Waiter) Outcome {
 		}
 	}
 	for _, w := range waiters {
-		tr := t.touch(now, w.Subject.Trace)
-		t.addWaiter(tr, w.Subject.Span, w)
+		t.addWaiter(t.traces[w.Subject.Trace], w.Subject.Span, w)
 	}
-	// Each waits for its own span at first; waking them finds the real one.
+	// Each waits for its own span at first; looking again finds the real one.
 	for _, w := range waiters {
-		t.wake(t.traces[w.Subject.Trace], w.Subject.Span)
+		t.review(t.traces[w.Subject.Trace], w.Subject.Span)
+	}
+	// The journal does not say what was forgotten.
+	for t.cfg.MaxLinks > 0 && t.links > t.cfg.MaxLinks && t.makeRoom(nil) {
 	}
 	t.out = nil
 	return out
+}
+
+// madeAs is the number of the decision that a task which waits has got already;
+// those without one come last.
+func (t *Table) madeAs(w *Waiter) uint64 {
+	s := &w.Subject
+	if tr := t.traces[s.Trace]; tr != nil && tr.isDecided(s) {
+		return tr.nodes[s.Span].d.id
+	}
+	return math.MaxUint64
 }

@@ -6,11 +6,11 @@ import (
 	"github.com/otel-wandb/otel-wandb/internal/runid"
 )
 
-// TraceID and SpanID are OpenTelemetry's. The zero SpanID is "none".
-type (
-	TraceID [16]byte
-	SpanID  [8]byte
-)
+// TraceID is OpenTelemetry's.
+type TraceID [16]byte
+
+// SpanID is OpenTelemetry's. The zero value is "none".
+type SpanID [8]byte
 
 func (t TraceID) String() string { return hex.EncodeToString(t[:]) }
 func (s SpanID) String() string  { return hex.EncodeToString(s[:]) }
@@ -174,6 +174,7 @@ type Learned struct {
 	Span     SpanID
 	Parent   SpanID
 	Known    bool // Parent is known
+	Root     bool // it has none, and has arrived itself
 	Absent   bool // settled: it never came
 	Decision *Decision
 }

@@ -30,6 +30,7 @@ type Table struct {
 	wait   int
 	nextID uint64
 	full   bool
+	from   int64 // when it was restored, unix ns
 
 	out *Outcome // of the call under way
 }
@@ -52,8 +53,9 @@ type trace struct {
 type node struct {
 	parent  SpanID
 	known   bool // parent is known; zero then means root
+	root    bool // the span itself has arrived, and has no parent
 	absent  bool // settled: taken as a root, because it never came
-	pending bool // a task, not decided yet
+	pending bool // a task, not decided yet: a waiter of its own will decide it
 	d       *Decision
 }
 
@@ -114,10 +116,7 @@ func (t *Table) place(now int64, u *Unit) {
 	case s.Stamp != nil:
 		t.placeStamped(tr, u)
 	case s.Declares:
-		t.learn(tr, s.Span, node{parent: s.Parent, known: true}, u)
-		if s.Parent == (SpanID{}) && tr.rootAt == 0 {
-			tr.rootAt = now
-		}
+		t.learn(tr, s.Span, node{parent: s.Parent, known: true, root: tr.sees(s)}, u)
 		if s.Holds {
 			t.find(now, tr, u)
 		}
@@ -125,6 +124,17 @@ func (t *Table) place(now int64, u *Unit) {
 	default:
 		t.find(now, tr, u)
 	}
+}
+
+// sees tells whether a unit is the trace's root itself, which starts the clock
+// for ancestors that are missing. A start event of the root does not: it comes
+// first, and all others come after it.
+func (tr *trace) sees(s *Subject) bool {
+	root := s.Real && s.Parent == (SpanID{})
+	if root && tr.rootAt == 0 {
+		tr.rootAt = tr.touched
+	}
+	return root
 }
 
 // placeStamped places a unit that says where it belongs. What it says holds
@@ -144,21 +154,31 @@ func (t *Table) placeStamped(tr *trace, u *Unit) {
 	}
 	n := node{d: d}
 	if s.Declares {
-		n.parent, n.known = s.Parent, true
-		if s.Parent == (SpanID{}) && s.Real && tr.rootAt == 0 {
-			tr.rootAt = tr.touched
-		}
+		n.parent, n.known, n.root = s.Parent, true, tr.sees(s)
 	}
+	above := tr.above(s.Span)
 	t.learn(tr, s.Span, n, u)
 	t.wake(tr, s.Span)
+	t.review(tr, above)
+}
+
+// above is the span for which those wait that are under a span whose link is
+// known: they walked past it, and must look again when it says more of itself.
+func (tr *trace) above(span SpanID) SpanID {
+	n, seen := tr.nodes[span]
+	if !seen || len(tr.waitOn) == 0 {
+		return SpanID{} // they wait for the span itself
+	}
+	if n.pending {
+		span = n.parent // where its own waiter waits
+	}
+	_, missing, _ := tr.lookup(span)
+	return missing
 }
 
 func (t *Table) placeTask(now int64, tr *trace, u *Unit) {
 	s := &u.Subject
-	isRoot := s.Parent == (SpanID{})
-	if isRoot && s.Real && tr.rootAt == 0 {
-		tr.rootAt = now
-	}
+	root := tr.sees(s)
 	n, seen := tr.nodes[s.Span]
 	if seen && n.d != nil && !n.absent {
 		// Decided before, by its start event or a stamp: what has been placed stays placed.
@@ -166,22 +186,33 @@ func (t *Table) placeTask(now int64, tr *trace, u *Unit) {
 		if !n.known {
 			n.parent, n.known = s.Parent, true
 		}
-		t.learnDecision(tr, s.Span, n)
+		n.root = n.root || root
+		t.store(tr, s.Span, n, u)
 		t.settleUnit(u, n.d, n.d.Rule)
 		t.wake(tr, s.Span)
 		return
 	}
 	parent, missing, ok := t.parentOf(tr, s)
+	above := tr.above(s.Span)
 	if !ok {
+		if !t.mayWait(tr, s) {
+			// As if it had never come: what waits for a task that is remembered and
+			// does not wait itself would wait for ever.
+			t.out.WaitingFull = append(t.out.WaitingFull, u)
+			return
+		}
 		t.learn(tr, s.Span, node{parent: s.Parent, known: true, pending: true}, u)
+		if !n.pending {
+			t.review(tr, above) // what was under a plain span is under a task now
+		}
 		t.waitFor(now, tr, missing, u)
-		// What waited for this span now waits for what it waits for.
 		return
 	}
 	d := t.decideTask(tr, s, parent)
-	t.learn(tr, s.Span, node{parent: s.Parent, known: true, d: d}, u)
+	t.learn(tr, s.Span, node{parent: s.Parent, known: true, root: root, d: d}, u)
 	t.settleUnit(u, d, d.Rule)
 	t.wake(tr, s.Span)
+	t.review(tr, above)
 }
 
 // asTask makes a task's decision of what a stamp said of its span before the
@@ -194,6 +225,9 @@ func (t *Table) asTask(s *Subject, d *Decision) *Decision {
 	own.saved, own.Span, own.Role = false, s.Span, RoleMember
 	if d.OwnerSpan == s.Span {
 		own.Role, own.Group = RoleOwner, s.Task.Group
+		if own.Group == "" {
+			own.Group = s.Task.derivedGroup(d.Run.ID)
+		}
 	}
 	return t.announce(&own)
 }
@@ -244,7 +278,7 @@ func (t *Table) announce(d *Decision) *Decision {
 
 // find places a unit by its span's ancestors, or lets it wait.
 func (t *Table) find(now int64, tr *trace, u *Unit) {
-	d, missing, rule := tr.lookup(u.Subject.Span)
+	d, missing, rule := tr.lookFor(&u.Subject)
 	if rule == "" {
 		t.waitFor(now, tr, missing, u)
 		return
@@ -254,6 +288,23 @@ func (t *Table) find(now int64, tr *trace, u *Unit) {
 
 func (t *Table) settleUnit(u *Unit, d *Decision, rule Rule) {
 	t.out.Placed = append(t.out.Placed, Placed{Unit: u, Decision: d, Rule: rule})
+}
+
+// lookFor looks for a subject's run. It knows its parent even where there was
+// no room to remember its span.
+func (tr *trace) lookFor(s *Subject) (d *Decision, missing SpanID, rule Rule) {
+	_, seen := tr.nodes[s.Span]
+	switch {
+	case seen || !s.Declares:
+		return tr.lookup(s.Span)
+	case s.Parent == SpanID{}:
+		return nil, SpanID{}, RuleNoTask
+	}
+	d, missing, rule = tr.lookup(s.Parent)
+	if d != nil {
+		rule = ruleUnder(d, 1)
+	}
+	return d, missing, rule
 }
 
 // lookup walks from span up to the nearest decision. rule is empty where the
@@ -297,13 +348,22 @@ func (t *Table) waitFor(now int64, tr *trace, missing SpanID, u *Unit) {
 	if _, repeat := tr.waiting[s.Fingerprint]; repeat {
 		return // the same item waits already
 	}
-	if t.full || t.cfg.MaxWaiting > 0 && t.wait >= t.cfg.MaxWaiting {
+	if !t.mayWait(tr, s) {
 		t.out.WaitingFull = append(t.out.WaitingFull, u)
 		return
 	}
 	w := &Waiter{Subject: *s, Payload: u.Payload, Arrived: now}
 	t.addWaiter(tr, missing, w)
 	t.out.Waiting = append(t.out.Waiting, w)
+}
+
+// mayWait tells whether there is room for a unit among those that wait, or it
+// is among them.
+func (t *Table) mayWait(tr *trace, s *Subject) bool {
+	if _, repeat := tr.waiting[s.Fingerprint]; repeat {
+		return true
+	}
+	return !t.full && (t.cfg.MaxWaiting <= 0 || t.wait < t.cfg.MaxWaiting)
 }
 
 func (t *Table) addWaiter(tr *trace, missing SpanID, w *Waiter) {
@@ -325,21 +385,27 @@ func (t *Table) learn(tr *trace, span SpanID, n node, u *Unit) {
 		if old.known {
 			n.parent, n.known = old.parent, true
 		}
-		if old == n {
-			return
-		}
 	}
+	if seen && old.known && !n.known && !old.absent {
+		n.parent, n.known = old.parent, true // a stamp says a run, and nothing of the parent
+	}
+	n.root = n.root || old.root
+	t.store(tr, span, n, u)
+}
+
+// store keeps what is known of a span, and reports it. Where too many spans are
+// remembered, one that can be done without is not kept: u, or nil, is counted.
+func (t *Table) store(tr *trace, span SpanID, n node, u *Unit) {
+	old, seen := tr.nodes[span]
 	if seen && old == n {
 		return
 	}
 	if !seen {
-		if t.cfg.MaxLinks > 0 && t.links >= t.cfg.MaxLinks && !t.makeRoom(tr) {
+		if t.cfg.MaxLinks > 0 && t.links >= t.cfg.MaxLinks && !t.makeRoom(tr) && !n.vital() {
 			if u != nil {
 				t.out.LinksFull = append(t.out.LinksFull, u)
 			}
-			if n.d == nil {
-				return
-			}
+			return
 		}
 		t.links++
 	}
@@ -348,17 +414,21 @@ func (t *Table) learn(tr *trace, span SpanID, n node, u *Unit) {
 		tr.decided = true
 	}
 	t.out.Learned = append(t.out.Learned, Learned{
-		Trace: tr.id, Span: span, Parent: n.parent, Known: n.known, Absent: n.absent, Decision: n.d,
+		Trace: tr.id, Span: span, Parent: n.parent, Known: n.known, Root: n.root, Absent: n.absent, Decision: n.d,
 	})
 }
 
-// wake retries what waited for span, and what waited for what that decides.
+// vital tells whether a span is remembered even where too many are. They are
+// bounded elsewhere: by what may wait, and by the number of runs.
+func (n node) vital() bool {
+	return n.pending || n.absent || n.d != nil && n.d.Role == RoleOwner
+}
+
+// wake looks again at what waited for span, and for what that decides. All of
+// it has the same way up from span: one walk serves them all.
 func (t *Table) wake(tr *trace, span SpanID) {
-	if len(tr.waitOn) == 0 {
-		return
-	}
 	work := []SpanID{span}
-	for len(work) > 0 {
+	for len(work) > 0 && len(tr.waitOn) > 0 {
 		span := work[len(work)-1]
 		work = work[:len(work)-1]
 		waiters := tr.waitOn[span]
@@ -366,59 +436,90 @@ func (t *Table) wake(tr *trace, span SpanID) {
 			continue
 		}
 		delete(tr.waitOn, span)
+		d, missing, rule := tr.lookup(span)
+		still := waiters[:0]
 		for _, w := range waiters {
-			if decided := t.retry(tr, w); decided {
-				work = append(work, w.Subject.Span)
+			s := &w.Subject
+			switch {
+			case tr.isDecided(s), s.isTask() && rule != "":
+				t.retryTask(tr, w, d)
+				work = append(work, s.Span)
+			case rule == "":
+				still = append(still, w)
+			case s.Span == span:
+				t.release(tr, w, d, rule)
+			case d != nil:
+				t.release(tr, w, d, ruleUnder(d, 1))
+			default:
+				t.release(tr, w, nil, rule)
 			}
 		}
+		clear(waiters[len(still):])
+		tr.rewait(missing, still)
 	}
 }
 
-// retry places a waiter, or lets it wait for the next missing span. It tells
-// whether a task was decided, for which others may wait.
-func (t *Table) retry(tr *trace, w *Waiter) (decided bool) {
-	s := &w.Subject
-	if s.Task != nil && s.Declares {
-		n := tr.nodes[s.Span]
-		if n.d == nil {
-			parent, missing, ok := t.parentOf(tr, s)
-			if !ok {
-				t.rewait(tr, missing, w)
-				return false
-			}
-			n.d = t.decideTask(tr, s, parent)
-		}
-		t.release(tr, w, n.d, n.d.Rule)
-		n.pending = false
-		t.learnDecision(tr, s.Span, n)
-		return true
-	}
-	d, missing, rule := tr.lookup(s.Span)
-	if rule == "" {
-		t.rewait(tr, missing, w)
-		return false
-	}
-	t.release(tr, w, d, rule)
-	return false
-}
-
-func (t *Table) rewait(tr *trace, missing SpanID, w *Waiter) {
-	tr.waitOn[missing] = append(tr.waitOn[missing], w)
-}
-
-func (t *Table) learnDecision(tr *trace, span SpanID, n node) {
-	old, seen := tr.nodes[span]
-	if old == n {
+// review looks again at what waits for missing, each by its own way up: on some
+// of these ways a span has said more of itself. Nothing happens for no span.
+func (t *Table) review(tr *trace, missing SpanID) {
+	waiters := tr.waitOn[missing]
+	if len(waiters) == 0 {
 		return
 	}
-	if !seen {
-		t.links++
+	delete(tr.waitOn, missing)
+	var decided []SpanID
+	for _, w := range waiters {
+		s := &w.Subject
+		d, missing, rule := tr.lookFor(s)
+		if s.isTask() && !tr.isDecided(s) {
+			d, missing, rule = tr.lookup(s.Parent)
+		}
+		switch {
+		case tr.isDecided(s), s.isTask() && rule != "":
+			t.retryTask(tr, w, d)
+			decided = append(decided, s.Span)
+		case rule == "":
+			tr.rewait(missing, []*Waiter{w})
+		default:
+			t.release(tr, w, d, rule)
+		}
 	}
-	tr.nodes[span] = n
-	tr.decided = true
-	t.out.Learned = append(t.out.Learned, Learned{
-		Trace: tr.id, Span: span, Parent: n.parent, Known: n.known, Absent: n.absent, Decision: n.d,
-	})
+	for _, span := range decided {
+		t.wake(tr, span)
+	}
+}
+
+func (s *Subject) isTask() bool { return s.Task != nil && s.Declares }
+
+// isDecided tells whether a task that waits is decided by now: by a stamp, or
+// by another unit of the same span.
+func (tr *trace) isDecided(s *Subject) bool { return s.isTask() && tr.nodes[s.Span].d != nil }
+
+// retryTask places a task that waited, under its parent's decision.
+func (t *Table) retryTask(tr *trace, w *Waiter, parent *Decision) {
+	s := &w.Subject
+	n := tr.nodes[s.Span]
+	if n.d != nil {
+		n.d = t.asTask(s, n.d)
+	} else {
+		n.d = t.decideTask(tr, s, parent)
+	}
+	n.pending = false
+	t.store(tr, s.Span, n, nil)
+	t.release(tr, w, n.d, n.d.Rule)
+}
+
+// rewait lets waiters wait for another span. The shorter list moves: else a
+// long chain of spans would move all that wait at each of its links.
+func (tr *trace) rewait(missing SpanID, waiters []*Waiter) {
+	if len(waiters) == 0 {
+		return
+	}
+	have := tr.waitOn[missing]
+	if len(have) < len(waiters) {
+		have, waiters = waiters, have
+	}
+	tr.waitOn[missing] = append(have, waiters...)
 }
 
 func (t *Table) release(tr *trace, w *Waiter, d *Decision, rule Rule) {
@@ -433,7 +534,7 @@ func (t *Table) touch(now int64, id TraceID) *trace {
 		tr = &trace{id: id, nodes: map[SpanID]node{}}
 		tr.elem = t.recent.PushBack(tr)
 		t.traces[id] = tr
-	} else if tr.touched != now {
+	} else {
 		t.recent.MoveToBack(tr.elem)
 	}
 	tr.touched = now
