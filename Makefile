@@ -64,13 +64,33 @@ check: ## rules no linter knows: reasons of dependencies, where names are spelle
 
 ##@ Long and thorough
 
-# Torture, benchmark, fuzz and soak targets go here, in this order, each with a
-# comment for `help` behind two number signs.
+# Each has a short form in `make test`.
+
+# N is how many kills; TORTURE_SEED repeats the moments of an earlier run.
+N ?= 20
+.PHONY: torture
+torture: bin/otelcol-wandb ## kill the collector under load N times, then look what is lost or doubled
+	$(call step,torture,TORTURE_N=$(N) $(PLAIN) $(GO) test -count=1 -timeout=2h -run 'Killed|Survives' -v ./exporter/internal/torture)
 
 # BENCH holds options: make bench BENCH='-n 20000 -reps 1'
 .PHONY: bench
 bench: bin/otelcol-wandb ## what the exporter costs, beside a pipeline that keeps nothing (minutes)
 	$(call step,benchmark,$(PLAIN) $(GO) run ./exporter/internal/bench $(BENCH))
+
+# FUZZTIME is for each target; FUZZ picks some by name.
+FUZZTIME ?= 30s
+FUZZ ?= .
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME each
+	$(call step,fuzz,grep -rhoE --include='*_test.go' --exclude-dir=bin -H '^func Fuzz[A-Za-z0-9_]+' . | sed 's/:func /:/' | sort | \
+		while IFS=: read -r file name; do [[ $$name =~ $(FUZZ) ]] || continue; \
+			echo "    $$name"; $(PLAIN) $(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x "$$(dirname "$$file")"; done)
+
+# SOAK is how long.
+SOAK ?= 5m
+.PHONY: soak
+soak: bin/otelcol-wandb ## mixed load on one collector for SOAK: its memory and files must not grow
+	$(call step,soak,SOAK=$(SOAK) $(PLAIN) $(GO) test -count=1 -timeout=24h -run Soak -v ./exporter/internal/torture)
 
 ##@ More
 
