@@ -316,6 +316,9 @@ func (t *translator) attribute(word string) (m member, ok bool) {
 			key = "wandb" + key
 		}
 	}
+	if strings.HasPrefix(value, "${") && !strings.HasPrefix(value, "${t:") {
+		return member{key, t.expand(value)}, true // an id, though it may look like a number
+	}
 	v, err := literal(t.expand(value))
 	if err != nil {
 		panic(err)

@@ -44,8 +44,8 @@ type player struct {
 // placed is where a span was found to belong.
 type placed struct {
 	runs []string // one, or a contradiction
-	rule string   // of the span itself, else of the last that spoke for it
-	real bool
+	rule string   // of what declares it a task, else of the span itself, else of the last that spoke for it
+	rank int
 }
 
 func (p *player) clock() time.Time {
@@ -101,8 +101,14 @@ func (p *player) observe(s *placement.Subject, d *placement.Decision, rule place
 	if !slices.Contains(at.runs, run) {
 		at.runs = append(at.runs, run)
 	}
-	if s.Real || !at.real {
-		at.rule, at.real = string(rule), at.real || s.Real
+	rank := 0
+	if s.Task != nil {
+		rank = 2
+	} else if s.Real {
+		rank = 1
+	}
+	if rank >= at.rank {
+		at.rule, at.rank = string(rule), rank
 	}
 }
 

@@ -444,7 +444,17 @@ func (s *State) summary(all bool) {
 		dotwandb.Item{Key: "_runtime", JSON: floatJSON(s.runtime)},
 		dotwandb.Item{Key: "_wandb", Rest: []string{"runtime"}, JSON: intJSON(int64(s.runtime))})
 	if all {
-		update = append(update, s.verdict()...)
+		verdict := s.verdict()
+		update = append(update, verdict...)
+		if len(s.log.parts) > 1 {
+			// A part begins with what the one before it said in the end, which may
+			// hold no more: missing rows came, another attempt succeeded.
+			for _, key := range []string{errorType, errorMessage, rowsMissing} {
+				if !slices.ContainsFunc(verdict, func(it dotwandb.Item) bool { return it.Key == key }) {
+					remove = append(remove, dotwandb.Item{Key: key})
+				}
+			}
+		}
 	}
 	if len(remove) > 0 {
 		s.emit(&dotwandb.Record{Summary: &dotwandb.Summary{Remove: remove}})
@@ -452,16 +462,23 @@ func (s *State) summary(all bool) {
 	s.emit(&dotwandb.Record{Summary: &dotwandb.Summary{Update: update}})
 }
 
+// Keys of the summary that say how the run ended.
+const (
+	errorType    = "error.type"
+	errorMessage = "error.message"
+	rowsMissing  = "otel.rows_missing"
+)
+
 // verdict is what the summary says of the run's end: the error of the owner
 // that failed, and rows that were counted and never came.
 func (s *State) verdict() (items []dotwandb.Item) {
 	if _, failed := s.outcome(); failed != nil && (failed.ErrorType != "" || failed.ErrorText != "") {
 		items = append(items,
-			dotwandb.Item{Key: "error.type", JSON: string(appendString(nil, cmp.Or(failed.ErrorType, "error")))},
-			dotwandb.Item{Key: "error.message", JSON: string(appendString(nil, failed.ErrorText))})
+			dotwandb.Item{Key: errorType, JSON: string(appendString(nil, cmp.Or(failed.ErrorType, "error")))},
+			dotwandb.Item{Key: errorMessage, JSON: string(appendString(nil, failed.ErrorText))})
 	}
 	if s.missing > 0 {
-		items = append(items, dotwandb.Item{Key: "otel.rows_missing", JSON: intJSON(int64(s.missing))})
+		items = append(items, dotwandb.Item{Key: rowsMissing, JSON: intJSON(int64(s.missing))})
 	}
 	return items
 }
