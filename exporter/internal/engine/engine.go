@@ -224,6 +224,9 @@ func (e *Engine) unplaced(s *placement.Subject, p *intake.Payload, placed *place
 	if d != nil && !d.Refused() {
 		return false
 	}
+	for _, drop := range p.Drops {
+		e.count.drop(drop.Reason, drop.Items, fmt.Sprintf("span %q of trace %s: %s", s.Name, s.Trace, drop.Text))
+	}
 	if d != nil {
 		if s.Task == nil || d.Span != s.Span { // the task itself was counted as refused
 			e.count.drop(DropRefused, max(len(p.Items), 1), "")
