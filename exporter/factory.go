@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/exporter/exporterhelper"
+	"go.uber.org/zap"
 )
 
 // Type is the component's type, as configurations name it.
@@ -42,25 +43,32 @@ func createDefaultConfig() component.Config {
 }
 
 func createTraces(ctx context.Context, set exporter.Settings, cfg component.Config) (exporter.Traces, error) {
-	s := sharedFor(set, cfg.(*Config))
-	return exporterhelper.NewTraces(ctx, set, cfg, s.consumeTraces, options(s)...)
+	m := &member{sharedFor(set, cfg.(*Config))}
+	return exporterhelper.NewTraces(ctx, quiet(set), cfg, m.consumeTraces, options(m)...)
 }
 
 func createLogs(ctx context.Context, set exporter.Settings, cfg component.Config) (exporter.Logs, error) {
-	s := sharedFor(set, cfg.(*Config))
-	return exporterhelper.NewLogs(ctx, set, cfg, s.consumeLogs, options(s)...)
+	m := &member{sharedFor(set, cfg.(*Config))}
+	return exporterhelper.NewLogs(ctx, quiet(set), cfg, m.consumeLogs, options(m)...)
 }
 
 // options leave out queue and retry, on purpose: a queue says "taken" before
 // anything is on disk, and the run's log is the queue. What cannot be taken goes
 // back to the sender, which keeps it.
-func options(s *shared) []exporterhelper.Option {
+func options(m *member) []exporterhelper.Option {
 	return []exporterhelper.Option{
-		exporterhelper.WithStart(s.start),
-		exporterhelper.WithShutdown(s.shutdown),
+		exporterhelper.WithStart(m.start),
+		exporterhelper.WithShutdown(m.shutdown),
 		// A request takes as long as the disk does: given up halfway, it would be
 		// sent again while it is still being written.
 		exporterhelper.WithTimeout(exporterhelper.TimeoutConfig{Timeout: 0}),
 		exporterhelper.WithCapabilities(consumer.Capabilities{MutatesData: false}),
 	}
+}
+
+// quiet keeps the helper from logging each request that goes back as "rejecting
+// data": it is not lost, and the exporter says itself, once, why it went back.
+func quiet(set exporter.Settings) exporter.Settings {
+	set.Logger = zap.NewNop()
+	return set
 }

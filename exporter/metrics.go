@@ -22,7 +22,7 @@ var counters = []struct{ count, name, unit, description string }{
 	{engine.CountParts, "parts_opened", "{part}", "Parts of runs that were begun: one a run, and one more each time a run goes on after its end."},
 	{engine.CountDamaged, "parts_damaged", "{part}", "Parts whose log was found damaged in the middle."},
 	{engine.CountRecovered, "runs_recovered", "{run}", "Open runs taken up from an earlier exporter."},
-	{engine.CountNoRun, "no_run_items", "{item}", "Spans and log records that belong to no run. No drop: they hold nothing for W&B, or are also counted by reason."},
+	{engine.CountNoRun, "no_run_items", "{item}", "Spans and log records with content that belong to no run: console lines of other programs and the like. No drop; what W&B should have had is also counted by reason."},
 	{engine.CountWaited, "waited_items", "{item}", "Spans and log records that had to wait for an ancestor."},
 	{engine.CountLogBytes, "log_bytes", "By", "Bytes appended to run logs."},
 	{engine.CountAppends, "log_appends", "{append}", "Appends to run logs: several requests share one."},

@@ -10,22 +10,28 @@ import (
 	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.uber.org/zap"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/engine"
 )
 
 // shared is the one engine of a component id: the Collector makes an exporter
 // for each signal, and two writers of one run would overwrite each other.
+//
+//	member (traces) ─┐ started: counts        ┌─ the first starts the engine
+//	                 ├──────────► shared ─────┤
+//	member (logs)  ──┘                        └─ the last to leave shuts it down
+//
+// ConcurrentSafe: a lock guards its state; requests run beside it, in the engine.
 type shared struct {
 	key sharedKey
 	set exporter.Settings
 	cfg *Config
 
-	mu      sync.Mutex // guards everything below
-	users   int        // exporters that have started and not shut down
-	engine  *engine.Engine
+	mu      sync.Mutex                 // guards everything below
+	started map[*member]component.Host // those that use the engine
+	engine  *engine.Engine             // nil while nobody does
 	metrics *metrics
-	hosts   []component.Host
 	failing bool // what was last reported
 }
 
@@ -47,100 +53,122 @@ func sharedFor(set exporter.Settings, cfg *Config) *shared {
 	key := sharedKey{set.ID, cfg}
 	s := engines.by[key]
 	if s == nil {
-		s = &shared{key: key, set: set, cfg: cfg}
+		s = &shared{key: key, set: set, cfg: cfg, started: map[*member]component.Host{}}
 		engines.by[key] = s
 	}
 	return s
 }
 
-func (s *shared) start(_ context.Context, host component.Host) error {
+// member is one signal's exporter.
+type member struct{ *shared }
+
+func (m *member) start(_ context.Context, host component.Host) error {
+	s := m.shared
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.hosts = append(s.hosts, host)
-	if s.users++; s.users > 1 {
-		return nil
+	if s.engine == nil {
+		if err := s.open(); err != nil {
+			return err
+		}
 	}
+	s.started[m] = host
+	return nil
+}
+
+// open starts the engine.
+func (s *shared) open() error {
 	cfg := s.cfg.engineConfig(s.set.BuildInfo.Version)
 	cfg.Logger = s.set.Logger
 	e := engine.New(cfg)
 	if err := e.Start(); err != nil {
-		s.users--
 		return err
 	}
 	m, err := newMetrics(s.set.MeterProvider, e)
 	if err != nil {
-		s.users--
 		return errors.Join(err, e.Shutdown(context.Background()))
 	}
-	s.engine, s.metrics = e, m
+	s.engine, s.metrics, s.failing = e, m, false
 	return nil
 }
 
 // shutdown ends the engine with its last user. The Collector calls it for an
 // exporter that was never started, too.
-func (s *shared) shutdown(ctx context.Context) error {
+func (m *member) shutdown(ctx context.Context) error {
+	s := m.shared
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.users == 0 {
-		s.forget()
-		return nil
-	}
-	if s.users--; s.users > 0 {
+	delete(s.started, m)
+	if len(s.started) > 0 {
 		return nil
 	}
 	s.forget()
+	if s.engine == nil {
+		return nil
+	}
 	err := errors.Join(s.metrics.stop(), s.engine.Shutdown(ctx))
-	s.engine, s.hosts = nil, nil
+	s.engine, s.metrics = nil, nil
 	return err
 }
 
 func (s *shared) forget() {
 	engines.Lock()
 	defer engines.Unlock()
-	delete(engines.by, s.key)
-}
-
-func (s *shared) running() *engine.Engine {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.engine
+	if engines.by[s.key] == s { // not another's, made since
+		delete(engines.by, s.key)
+	}
 }
 
 var errNotStarted = errors.New("wandb exporter: not started")
 
-func (s *shared) consumeTraces(ctx context.Context, td ptrace.Traces) error {
-	e := s.running()
-	if e == nil {
-		return errNotStarted
+// running is the engine, for an exporter that was started.
+func (m *member) running() (*engine.Engine, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.started[m]; !ok {
+		return nil, errNotStarted
 	}
-	return s.report(e.Traces(ctx, td))
+	return m.engine, nil
 }
 
-func (s *shared) consumeLogs(ctx context.Context, ld plog.Logs) error {
-	e := s.running()
-	if e == nil {
-		return errNotStarted
+func (m *member) consumeTraces(ctx context.Context, td ptrace.Traces) error {
+	e, err := m.running()
+	if err != nil {
+		return err
 	}
-	return s.report(e.Logs(ctx, ld))
+	return m.report(e.Traces(ctx, td))
 }
 
-// report tells the Collector when requests begin to fail, and when they are
-// taken again. Being busy is no failure: senders pace themselves by it.
+func (m *member) consumeLogs(ctx context.Context, ld plog.Logs) error {
+	e, err := m.running()
+	if err != nil {
+		return err
+	}
+	return m.report(e.Logs(ctx, ld))
+}
+
+// report tells the Collector, and its log, when requests begin to fail, and
+// when they are taken again. Being busy is no failure: senders pace themselves
+// by it.
 func (s *shared) report(err error) error {
 	if errors.Is(err, engine.ErrBusy) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if failing := err != nil; failing != s.failing {
-		s.failing = failing
-		event := componentstatus.NewEvent(componentstatus.StatusOK)
-		if failing {
-			event = componentstatus.NewRecoverableErrorEvent(err)
-		}
-		for _, host := range s.hosts {
-			componentstatus.ReportStatus(host, event)
-		}
+	failing := err != nil
+	if failing == s.failing {
+		return err
+	}
+	s.failing = failing
+	event := componentstatus.NewEvent(componentstatus.StatusOK)
+	if failing {
+		s.set.Logger.Error("data cannot be written: senders keep it and try again", zap.Error(err))
+		event = componentstatus.NewRecoverableErrorEvent(err)
+	} else {
+		s.set.Logger.Info("data is written again")
+	}
+	for _, host := range s.started {
+		componentstatus.ReportStatus(host, event)
 	}
 	return err
 }

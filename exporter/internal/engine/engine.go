@@ -151,6 +151,7 @@ func (e *Engine) consume(ctx context.Context, size int64, read func() []placemen
 	if now := e.inFlight.Add(size); now > e.cfg.MaxInFlight && now != size {
 		e.inFlight.Add(-size)
 		e.count.add(CountBusy, 1)
+		e.count.say(CountBusy, ErrBusy.Error())
 		return ErrBusy
 	}
 	defer e.inFlight.Add(-size)
