@@ -213,7 +213,10 @@ func (s *State) runtimeBefore(start int64) float64 {
 	if len(s.owners) == 0 || start == 0 {
 		return 0
 	}
-	for _, o := range s.owners {
+	for i, o := range s.owners {
+		if !o.ended() && i < s.closedBy {
+			continue // it was given up: its end will not come
+		}
 		if !o.ended() || o.end() > start {
 			return 0
 		}
