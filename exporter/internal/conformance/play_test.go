@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap/zaptest"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/engine"
@@ -57,7 +56,7 @@ func (p *player) clock() time.Time {
 func (p *player) start() {
 	s := &p.k.settings
 	cfg := engine.Config{
-		Dir: p.dir, Now: p.clock, Manual: true, Logger: zaptest.NewLogger(p.t), Observe: p.observe, Shards: 2,
+		Dir: p.dir, Now: p.clock, Manual: true, Observe: p.observe, Shards: 2,
 		Placement: placement.Config{
 			Default:      runid.Coordinates{Host: defaultHost, Entity: defaultEntity, Project: defaultProject},
 			AllowedHosts: s.AllowedHosts,
