@@ -105,10 +105,10 @@ func (e *Engine) Start() (err error) {
 	req := newRequest()
 	e.dispatch(req, released)
 	e.mu.Unlock()
-	if err := req.wait(); err != nil {
+	if err = req.wait(); err != nil {
 		e.cfg.Logger.Warn("what waited is not written yet, and waits on", zap.Error(err))
 	}
-	e.finishWaiters(req, nil)
+	e.finishWaiters(req, err)
 
 	e.stopTicks = make(chan struct{})
 	if !e.cfg.Manual {
@@ -160,6 +160,13 @@ func (e *Engine) consume(ctx context.Context, size int64, read func() []placemen
 	units := read()
 	req := newRequest()
 	e.mu.Lock()
+	if e.place.behind() {
+		if err := e.place.keep(placement.Outcome{}); err != nil {
+			e.mu.Unlock()
+			e.count.add(CountFailed, 1)
+			return fmt.Errorf("wandb exporter: %w", err)
+		}
+	}
 	_, waiting := e.place.journal.Size()
 	e.place.table.SetFull(waiting >= e.cfg.MaxWaitingBytes)
 	out := e.place.table.Place(e.cfg.Now().UnixNano(), units)
@@ -203,7 +210,7 @@ func (e *Engine) dispatch(req *request, out placement.Outcome) {
 			continue
 		}
 		if p.Waiter != nil && p.Waiter.Ref != (placement.Ref{}) {
-			req.waiters = append(req.waiters, p.Waiter)
+			req.released = append(req.released, *p)
 		}
 		if e.cfg.Observe != nil {
 			e.cfg.Observe(subject, p.Decision, p.Rule)
@@ -253,15 +260,19 @@ func (e *Engine) unplaced(s *placement.Subject, p *intake.Payload, placed *place
 	return true
 }
 
-// finishWaiters lets the journal forget what has reached its runs; on error it
-// stays, and is placed again after a restart.
+// finishWaiters lets the journal forget what has reached its runs. On error it
+// stays there, and the next tick tries again: its senders will not.
 func (e *Engine) finishWaiters(req *request, err error) {
-	if err != nil || len(req.waiters) == 0 {
+	if len(req.released) == 0 {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.place.done(req.waiters)
+	if err != nil {
+		e.place.undelivered = append(e.place.undelivered, req.released...)
+		return
+	}
+	e.place.done(req.released)
 }
 
 // shardOf is the shard that owns a run.
@@ -276,6 +287,7 @@ func (e *Engine) Tick() {
 	req := newRequest()
 	e.mu.Lock()
 	out := e.place.table.Expire(now)
+	out.Placed = append(e.place.redeliver(), out.Placed...)
 	e.dispatch(req, out)
 	err := e.place.keep(out)
 	if err == nil {

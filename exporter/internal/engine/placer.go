@@ -22,6 +22,9 @@ type placer struct {
 	unsaved [][]byte              // entries that could not be appended: the next request tries again
 	unkept  [][]*placement.Waiter // likewise, with their payloads in memory
 	since   int64                 // bytes appended since the last snapshot
+	// undelivered waited and are placed, and their runs could not be written:
+	// nobody will send them again.
+	undelivered []placement.Placed
 
 	// The record read last: its units are often released together.
 	readRef   journal.Ref
@@ -171,6 +174,23 @@ func (p *placer) keep(out placement.Outcome) error {
 	return nil
 }
 
+// behind tells whether the journal lacks something that was found: until it
+// has that, nothing more is taken in, or memory would fill.
+func (p *placer) behind() bool { return len(p.unkept) > 0 || len(p.unsaved) > maxUnsaved }
+
+// maxUnsaved is far more than one request leaves to the next.
+const maxUnsaved = 64
+
+// redeliver are units to be tried again, so many at a time.
+func (p *placer) redeliver() []placement.Placed {
+	n := min(len(p.undelivered), 10_000)
+	again := p.undelivered[:n:n]
+	if p.undelivered = p.undelivered[n:]; len(p.undelivered) == 0 {
+		p.undelivered = nil
+	}
+	return again
+}
+
 func (p *placer) append(b []byte) (journal.Ref, error) {
 	ref, err := p.journal.Append(b)
 	if err == nil {
@@ -279,9 +299,10 @@ func (p *placer) read(ref journal.Ref) ([]placement.Unit, error) {
 
 // done lets the journal forget waiters whose items are in their runs. Losing
 // this note is harmless: their runs recognise the repeat.
-func (p *placer) done(waiters []*placement.Waiter) {
+func (p *placer) done(released []placement.Placed) {
 	by := map[journal.Ref][]int{}
-	for _, w := range waiters {
+	for i := range released {
+		w := released[i].Waiter
 		ref := journal.Ref(w.Ref.Record)
 		rec := p.waits[ref]
 		if rec == nil || rec.waiting[w.Ref.Unit] == nil {
@@ -304,8 +325,9 @@ func (p *placer) done(waiters []*placement.Waiter) {
 	p.readRef, p.readUnits = 0, nil
 }
 
-// snapshotAfter is how much is appended before the journal starts afresh.
-const snapshotAfter = 32 << 20
+// snapshotAfter is how much is appended before the journal starts afresh; a
+// variable for tests.
+var snapshotAfter int64 = 32 << 20
 
 // compact starts the journal afresh when that is worth it: links and decisions
 // in one snapshot, waiters in mostly empty segments moved.

@@ -13,10 +13,10 @@ import (
 // request is one Consume under way: it is answered when every run it brings
 // something to has written it.
 type request struct {
-	wg      sync.WaitGroup
-	mu      sync.Mutex
-	err     error
-	waiters []*placement.Waiter // placed with it: the journal may forget them
+	wg       sync.WaitGroup
+	mu       sync.Mutex
+	err      error
+	released []placement.Placed // waited, and were placed with it: the journal may forget them
 }
 
 func newRequest() *request { return &request{} }

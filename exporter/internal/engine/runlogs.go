@@ -78,7 +78,7 @@ func (e *Engine) load(now int64, key runid.Coordinates) (_ *openRun, err error) 
 	if errors.Is(err, fs.ErrNotExist) {
 		// A run never heard of, or one whose state was cleaned away: its logs know.
 		if !e.known(folder, key) {
-			return &openRun{state: run.NewState(key, e.cfg.Run), log: l}, nil
+			return &openRun{state: run.NewState(key, e.cfg.Run), log: l, closed: now}, nil // until it has a log
 		}
 		return e.rebuild(now, l)
 	}
@@ -176,6 +176,12 @@ func (e *Engine) rebuild(now int64, l *runLog) (*openRun, error) {
 			return nil, fmt.Errorf("run %q: %w", l.key, err)
 		}
 	}
+	if len(state.Parts()) > 0 && !state.Open() {
+		// Filed as ended, it is not read again at each start.
+		if err := l.save(state); err != nil {
+			l.warn("the state of a run that was read from its logs is not saved", err)
+		}
+	}
 	return e.resumed(now, l, state), nil
 }
 
@@ -247,7 +253,10 @@ func (l *runLog) write(state *run.State, w run.Write) (n int64, err error) {
 // begin creates a part. The state file comes first: a run that is killed
 // between the two is found by it.
 func (l *runLog) begin(state *run.State, w run.Write) error {
-	if !l.marked {
+	later := len(state.Parts()) > 1
+	if !l.marked || later {
+		// It names no part, so whoever finds it reads the run's logs: what an
+		// earlier end left must not outlive the new part's first byte.
 		b, err := run.NewState(l.key, run.Config{}).Checkpoint(0)
 		if err == nil {
 			err = l.folder.WriteState(l.key.Key(), true, b)
@@ -263,10 +272,11 @@ func (l *runLog) begin(state *run.State, w run.Write) error {
 	}
 	l.part = part
 	state.Began(part.Name())
-	if len(state.Parts()) > 1 {
-		// The closed state must not outlive the part's first byte: it says that
-		// the run has ended.
-		return l.save(state)
+	if later {
+		if err := l.save(state); err != nil {
+			// The part is there: to fail now would make it once more.
+			l.warn("the state of a run that goes on is not saved: until it is, a restart reads all of the run's logs", err)
+		}
 	}
 	return nil
 }

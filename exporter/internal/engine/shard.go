@@ -200,6 +200,11 @@ func (s *shard) write(r *openRun, w run.Write) error {
 	if err != nil {
 		// The state has it already: it must reach the log before anything later.
 		r.failed = &w
+		if errors.Is(err, runlog.ErrPoisoned) {
+			// Nothing can be appended any more. What the log has is read anew by
+			// the next request or tick; what it has not was never acknowledged.
+			s.forget(r)
+		}
 		return err
 	}
 	r.state.Written()
@@ -223,6 +228,20 @@ func (s *shard) write(r *openRun, w run.Write) error {
 		s.e.cfg.Logger.Info("run "+outcomeWord(code), zap.Stringer("run", r.log.key), zap.Int32("exit_code", code), zap.Int64("rows", r.state.Rows()))
 	}
 	return nil
+}
+
+// forget gives a run up whose log is in an uncertain state.
+func (s *shard) forget(r *openRun) {
+	if err := r.log.release(); err != nil {
+		s.e.cfg.Logger.Warn("a run is read anew from its log, which could not be closed", zap.Stringer("run", r.log.key), zap.Error(err))
+	}
+	if s.runs[r.log.key] == r {
+		delete(s.runs, r.log.key)
+		s.openRuns.Add(-1)
+		s.mu.Lock()
+		s.resume = append(s.resume, r.log.key) // though nothing may come for it
+		s.mu.Unlock()
+	}
 }
 
 func outcomeWord(code int32) string {

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -126,11 +127,14 @@ func (j *Journal) next() error {
 		num = j.segments[n-1].num + 1
 	}
 	f, err := os.OpenFile(j.path(num), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o666)
+	for ; errors.Is(err, fs.ErrExist); num++ { // left half made when the disk was full
+		f, err = os.OpenFile(j.path(num+1), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o666)
+	}
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
 	if _, err := f.Write(dotwandb.AppendFileHeader(nil)); err != nil {
-		return errors.Join(fmt.Errorf("journal %s: %w", f.Name(), err), f.Close())
+		return errors.Join(fmt.Errorf("journal %s: %w: free space under the exporter's `dir`", f.Name(), err), f.Close(), os.Remove(f.Name()))
 	}
 	if j.file != nil {
 		err = j.file.Close()
@@ -245,16 +249,20 @@ func (j *Journal) Compact(snapshot func(add func(entry []byte))) error {
 
 	num := j.segments[len(j.segments)-1].num + 1
 	tmp := j.path(num) + ".tmp"
-	err := os.WriteFile(tmp, buf, 0o666)
+	// Opened before it appears: once it is there, entries must go behind it.
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o666)
+	if err != nil {
+		return fmt.Errorf("journal: snapshot: %w", err)
+	}
+	_, err = f.Write(buf)
+	if err == nil && j.sync {
+		err = f.Sync()
+	}
 	if err == nil {
 		err = os.Rename(tmp, j.path(num))
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("journal: snapshot: %w", err), os.RemoveAll(tmp))
-	}
-	f, err := os.OpenFile(j.path(num), os.O_RDWR, 0)
-	if err != nil {
-		return fmt.Errorf("journal: snapshot: %w", err)
+		return errors.Join(fmt.Errorf("journal: snapshot: %w", err), f.Close(), os.Remove(tmp))
 	}
 	err = j.file.Close()
 	j.file, j.framer = f, framer
