@@ -3,6 +3,7 @@ package wandbexporter
 import (
 	"context"
 
+	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
@@ -38,7 +39,11 @@ const prefix = "otelcol_exporter_wandb_"
 // cost nothing otherwise.
 type metrics struct{ registration metric.Registration }
 
-func newMetrics(provider metric.MeterProvider, e *engine.Engine) (*metrics, error) {
+func newMetrics(provider metric.MeterProvider, id component.ID, e *engine.Engine) (*metrics, error) {
+	// As the helper's metrics have it: several exporters of this type in one
+	// collector must not report under one name and label set.
+	exporter := attribute.String("exporter", id.String())
+	of := metric.WithAttributeSet(attribute.NewSet(exporter))
 	meter := provider.Meter(scopeName)
 	b := instruments{meter: meter}
 	counts := map[string]metric.Int64ObservableCounter{}
@@ -56,17 +61,17 @@ func newMetrics(provider metric.MeterProvider, e *engine.Engine) (*metrics, erro
 	}
 	observe := func(_ context.Context, o metric.Observer) error {
 		for name, instrument := range counts {
-			o.ObserveInt64(instrument, e.Counters().Get(name))
+			o.ObserveInt64(instrument, e.Counters().Get(name), of)
 		}
 		for reason, n := range e.Counters().Dropped() {
-			o.ObserveInt64(dropped, n, metric.WithAttributes(attribute.String("reason", reason)))
+			o.ObserveInt64(dropped, n, metric.WithAttributes(exporter, attribute.String("reason", reason)))
 		}
 		g := e.Gauges()
-		o.ObserveInt64(openRuns, g.RunsOpen)
-		o.ObserveInt64(waiting, g.Waiting)
-		o.ObserveInt64(links, g.Links)
-		o.ObserveInt64(journal, g.JournalBytes)
-		o.ObserveInt64(inFlight, g.InFlightSize)
+		o.ObserveInt64(openRuns, g.RunsOpen, of)
+		o.ObserveInt64(waiting, g.Waiting, of)
+		o.ObserveInt64(links, g.Links, of)
+		o.ObserveInt64(journal, g.JournalBytes, of)
+		o.ObserveInt64(inFlight, g.InFlightSize, of)
 		return nil
 	}
 	r, err := meter.RegisterCallback(observe, b.all...)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
@@ -149,6 +150,31 @@ func TestDroppedItemsByReason(t *testing.T) {
 		"no_task": 2, "host_not_allowed": 1, "reserved_key": 1, "unknown_event": 1, "no_span": 1,
 	}, got, "reasons: %v", slices.Sorted(maps.Keys(got)))
 	p.shutdown(t)
+}
+
+// Two exporters of one collector are told apart.
+func TestMetricsNameTheirExporter(t *testing.T) {
+	tel := componenttest.NewTelemetry()
+	t.Cleanup(func() { assert.NoError(t, tel.Shutdown(context.Background())) })
+	var pairs []*pair
+	for i, name := range []string{"laptop", "archive"} {
+		set := nopSettings()
+		set.ID = component.NewIDWithName(Type, name)
+		set.TelemetrySettings = tel.NewTelemetrySettings()
+		p := newPair(t, set, configIn(t.TempDir()))
+		p.start(t, nopHost())
+		require.NoError(t, p.traces.ConsumeTraces(t.Context(), task(1, i+1)))
+		pairs = append(pairs, p)
+	}
+	rows := map[string]int64{}
+	for _, p := range ownMetrics(t, tel)["rows"].Data.(metricdata.Sum[int64]).DataPoints {
+		id, _ := p.Attributes.Value("exporter")
+		rows[id.AsString()] = p.Value
+	}
+	assert.Equal(t, map[string]int64{"wandb/laptop": 1, "wandb/archive": 2}, rows)
+	for _, p := range pairs {
+		p.shutdown(t)
+	}
 }
 
 // The helper's own metrics say how much was sent, and how much went back.

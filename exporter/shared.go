@@ -83,7 +83,7 @@ func (s *shared) open() error {
 	if err := e.Start(); err != nil {
 		return err
 	}
-	m, err := newMetrics(s.set.MeterProvider, e)
+	m, err := newMetrics(s.set.MeterProvider, s.set.ID, e)
 	if err != nil {
 		return errors.Join(err, e.Shutdown(context.Background()))
 	}
