@@ -303,7 +303,8 @@ func (l *runLog) checkpoint(state *run.State, count *Counters, now bool) error {
 	if l.part == nil || !l.stale {
 		return nil
 	}
-	if grown := l.part.Size() - l.at; !now && grown < max(checkpointEvery, checkpointTimes*l.took) {
+	// The first one comes soon: without any, a restart looks for the run's logs.
+	if grown := l.part.Size() - l.at; !now && l.took > 0 && grown < max(checkpointEvery, checkpointTimes*l.took) {
 		return nil
 	}
 	count.add(CountCheckpoint, 1)

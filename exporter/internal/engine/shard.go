@@ -294,19 +294,29 @@ func (s *shard) tendRun(now int64, r *openRun) error {
 	return r.log.checkpoint(r.state, s.e.count, false)
 }
 
-// resumePerTick bounds how many runs of an earlier exporter a shard takes up
-// at a time: requests do not wait for all of them.
-const resumePerTick = 200
+// resumePerTick and resumeTime bound how many runs of an earlier exporter a
+// shard takes up at a time: requests do not wait for all of them.
+const (
+	resumePerTick = 200
+	resumeTime    = 100 * time.Millisecond
+)
 
 // resumeSome takes up runs that an earlier exporter left open, so that their
 // time runs on though nothing comes for them.
 func (s *shard) resumeSome(now int64) {
 	s.mu.Lock()
 	n := min(len(s.resume), resumePerTick)
-	some := s.resume[:n]
+	some := s.resume[:n:n]
 	s.resume = s.resume[n:]
 	s.mu.Unlock()
-	for _, key := range some {
+	began := time.Now()
+	for i, key := range some {
+		if time.Since(began) > resumeTime {
+			s.mu.Lock()
+			s.resume = append(s.resume, some[i:]...)
+			s.mu.Unlock()
+			return
+		}
 		if s.runs[key] != nil {
 			continue // something came for it meanwhile
 		}
