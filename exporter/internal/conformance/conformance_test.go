@@ -19,6 +19,8 @@ import (
 
 var update = flag.Bool("update", false, "write input.jsonl and expect.json from case.txt, and the list of cases in README.md; nothing is taken from the exporter")
 
+var seeds = flag.Int("seeds", 0, "play each case in this many more random orders")
+
 const root = "../../testdata/conformance"
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -99,7 +101,10 @@ func failures(t *testing.T, k *kase) (out []string) {
 		}
 	}
 	check("in order", k.steps, k.expected(t), playCase(t, k, k.steps, false))
-	for _, v := range variants {
+	for i, v := range allVariants(*seeds) {
+		if testing.Short() && i%4 != 3 {
+			continue
+		}
 		if slices.ContainsFunc(v.kinds, func(kind string) bool { return k.Exempt[kind] != "" }) {
 			continue
 		}

@@ -301,7 +301,7 @@ func (t *translator) expand(s string) string {
 
 // attribute reads key=value. A key that begins with a dot is one of wandb's.
 func (t *translator) attribute(word string) (m member, ok bool) {
-	key, value := word, ""
+	var key, value string
 	if word[0] == '"' {
 		end := strings.Index(word[1:], `"`) + 2
 		key = unquote(word[:end])
@@ -392,12 +392,14 @@ func (t *translator) add(kind string, item any) {
 		t.endRequest()
 		t.request = &request{kind: kind}
 	}
-	blocks := t.request.blocks
-	if n := len(blocks); n == 0 || !same(blocks[n-1].resource, t.resource) || !same(blocks[n-1].scope, t.scope) || blocks[n-1].scopeName != t.scopeName {
-		t.request.blocks = append(blocks, &block{resource: t.resource, scope: t.scope, scopeName: t.scopeName})
-		blocks = t.request.blocks
+	var b *block
+	if n := len(t.request.blocks); n > 0 {
+		b = t.request.blocks[n-1]
 	}
-	b := blocks[len(blocks)-1]
+	if b == nil || !same(b.resource, t.resource) || !same(b.scope, t.scope) || b.scopeName != t.scopeName {
+		b = &block{resource: t.resource, scope: t.scope, scopeName: t.scopeName}
+		t.request.blocks = append(t.request.blocks, b)
+	}
 	b.items = append(b.items, item)
 }
 

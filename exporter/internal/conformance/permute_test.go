@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 
@@ -35,7 +36,7 @@ var variants = []variant{
 		slices.Reverse(s)
 		return s
 	}},
-	{name: "requests shuffled", kinds: []string{byOrder}, permute: func(r *rand.Rand, s []step) []step { return shuffled(r, s) }},
+	{name: "requests shuffled", kinds: []string{byOrder}, permute: shuffled},
 	{name: "one item a request", kinds: []string{bySplit}, permute: func(_ *rand.Rand, s []step) []step { return mapSteps(s, explode) }},
 	{name: "one item a request, reversed", kinds: []string{bySplit, byOrder}, permute: func(_ *rand.Rand, s []step) []step {
 		s = mapSteps(s, explode)
@@ -57,6 +58,24 @@ var variants = []variant{
 	}},
 	{name: "restarts", kinds: []string{byRestart}, restart: true, permute: func(_ *rand.Rand, s []step) []step { return s }},
 	{name: "restarts, one item a request, shuffled", kinds: []string{byRestart, bySplit, byOrder}, restart: true, permute: splitShuffled},
+}
+
+// allVariants are the variants and n more in random order, every other one with
+// repeats, and every fourth with restarts.
+func allVariants(n int) []variant {
+	all := slices.Clone(variants)
+	for i := range n {
+		v := variant{name: fmt.Sprint("random ", i), kinds: []string{bySplit, byOrder}, permute: regrouped}
+		if i%2 == 1 {
+			v.kinds = append(v.kinds, byRepeat)
+			v.permute = func(r *rand.Rand, s []step) []step { return regrouped(r, append(slices.Clone(s), s...)) }
+		}
+		if i%4 >= 2 {
+			v.kinds, v.restart = append(v.kinds, byRestart), true
+		}
+		all = append(all, v)
+	}
+	return all
 }
 
 func mapSteps(steps []step, f func(step) []step) (out []step) {
