@@ -48,7 +48,7 @@ func (t *Table) settleTrace(tr *trace, due func(*Waiter) bool) {
 		// would take a million spans a million times.
 		var ripe []SpanID
 		for missing, waiters := range tr.waitOn {
-			if n, ok := tr.nodes[missing]; ok && n.pending {
+			if n, ok := tr.nodes.get(missing); ok && n.pending {
 				continue // it waits itself, and will wake these
 			}
 			if anyDue(waiters, due) {
@@ -59,7 +59,7 @@ func (t *Table) settleTrace(tr *trace, due func(*Waiter) bool) {
 			break
 		}
 		for _, missing := range ripe {
-			if len(tr.waitOn[missing]) == 0 || tr.nodes[missing].pending {
+			if len(tr.waitOn[missing]) == 0 || tr.nodes.at(missing).pending {
 				continue // woken by one before it
 			}
 			t.store(tr, missing, node{known: true, absent: true}, nil)
@@ -68,7 +68,7 @@ func (t *Table) settleTrace(tr *trace, due func(*Waiter) bool) {
 	}
 	// What is left and due waits for tasks that wait for each other.
 	for missing, waiters := range tr.waitOn {
-		if !tr.nodes[missing].pending || !anyDue(waiters, due) {
+		if !tr.nodes.at(missing).pending || !anyDue(waiters, due) {
 			continue
 		}
 		if least, ok := tr.circle(missing); ok {
@@ -93,12 +93,12 @@ func anyDue(waiters []*Waiter, due func(*Waiter) bool) bool {
 // the same one is refused.
 func (tr *trace) circle(span SpanID) (least SpanID, ok bool) {
 	least = span
-	at := tr.nodes[span].parent
-	for range len(tr.nodes) + 1 {
+	at := tr.nodes.at(span).parent
+	for range tr.nodes.len() + 1 {
 		if at == span {
 			return least, true
 		}
-		n, ok := tr.nodes[at]
+		n, ok := tr.nodes.get(at)
 		if !ok || !n.known || n.parent == (SpanID{}) {
 			return least, false
 		}
@@ -113,7 +113,7 @@ func (tr *trace) circle(span SpanID) (least SpanID, ok bool) {
 // breakCircle refuses a task that is its own ancestor, so that the others of
 // the circle are decided under it.
 func (t *Table) breakCircle(tr *trace, span SpanID) {
-	n := tr.nodes[span]
+	n := tr.nodes.at(span)
 	for missing, waiters := range tr.waitOn {
 		i := slices.IndexFunc(waiters, func(w *Waiter) bool { return w.Subject.Span == span && w.Subject.isTask() })
 		if i < 0 {
@@ -171,7 +171,7 @@ func (t *Table) makeRoom(keep *trace) bool {
 	i := 0
 	for e := t.recent.Front(); e != nil && i < look; e, i = e.Next(), i+1 {
 		if tr := e.Value.(*trace); tr != keep && len(tr.waitOn) == 0 {
-			t.out.LinksEvicted += len(tr.nodes)
+			t.out.LinksEvicted += tr.nodes.len()
 			t.forget(tr)
 			return true
 		}
@@ -180,7 +180,7 @@ func (t *Table) makeRoom(keep *trace) bool {
 }
 
 func (t *Table) forget(tr *trace) {
-	t.links -= len(tr.nodes)
+	t.links -= tr.nodes.len()
 	t.recent.Remove(tr.elem)
 	delete(t.traces, tr.id)
 }

@@ -130,11 +130,11 @@ func (t *Table) Snapshot() Saved {
 	}
 	for e := t.recent.Front(); e != nil; e = e.Next() {
 		tr := e.Value.(*trace)
-		if len(tr.nodes) == 0 {
+		if tr.nodes.len() == 0 {
 			continue
 		}
 		links := savedLinks{Trace: tr.id}
-		for span, n := range tr.nodes {
+		for span, n := range tr.nodes.all() {
 			add(n.d)
 			links.Packed = appendLink(links.Packed, span, n)
 		}
@@ -200,10 +200,10 @@ func (r *Restorer) links(now int64, l savedLinks) error {
 			n.d = r.decisions[id]
 			tr.decided = true
 		}
-		if _, seen := tr.nodes[span]; !seen {
+		if _, seen := tr.nodes.get(span); !seen {
 			r.t.links++
 		}
-		tr.nodes[span] = n
+		tr.nodes.set(span, n)
 		if n.root {
 			tr.rootAt = now // the time the exporter was down does not count
 		}
@@ -225,12 +225,12 @@ func (r *Restorer) Waiters(now int64, waiters []*Waiter) Outcome {
 	for _, w := range waiters {
 		s := &w.Subject
 		tr := t.touch(now, s.Trace)
-		if n := tr.nodes[s.Span]; s.isTask() && n.d == nil {
+		if n := tr.nodes.at(s.Span); s.isTask() && n.d == nil {
 			n.parent, n.known, n.pending = s.Parent, true, true
-			if _, seen := tr.nodes[s.Span]; !seen {
+			if _, seen := tr.nodes.get(s.Span); !seen {
 				t.links++
 			}
-			tr.nodes[s.Span] = n
+			tr.nodes.set(s.Span, n)
 		}
 	}
 	for _, w := range waiters {
@@ -252,7 +252,7 @@ func (r *Restorer) Waiters(now int64, waiters []*Waiter) Outcome {
 func (t *Table) madeAs(w *Waiter) uint64 {
 	s := &w.Subject
 	if tr := t.traces[s.Trace]; tr != nil && tr.isDecided(s) {
-		return tr.nodes[s.Span].d.id
+		return tr.nodes.at(s.Span).d.id
 	}
 	return math.MaxUint64
 }

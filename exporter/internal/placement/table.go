@@ -38,7 +38,7 @@ type Table struct {
 // trace is what is known of one trace.
 type trace struct {
 	id      TraceID
-	nodes   map[SpanID]node
+	nodes   nodes
 	waitOn  map[SpanID][]*Waiter // by the span that is missing
 	waiting map[uint64]struct{}  // fingerprints of what waits
 	stamps  map[Stamp]*Decision
@@ -149,7 +149,7 @@ func (t *Table) placeStamped(tr *trace, u *Unit) {
 	if s.Span == (SpanID{}) {
 		return
 	}
-	if n, ok := tr.nodes[s.Span]; ok && n.d != nil && (n.known || !s.Declares) {
+	if n, ok := tr.nodes.get(s.Span); ok && n.d != nil && (n.known || !s.Declares) {
 		return // nothing new
 	}
 	n := node{d: d}
@@ -165,7 +165,7 @@ func (t *Table) placeStamped(tr *trace, u *Unit) {
 // above is the span for which those wait that are under a span whose link is
 // known: they walked past it, and must look again when it says more of itself.
 func (tr *trace) above(span SpanID) SpanID {
-	n, seen := tr.nodes[span]
+	n, seen := tr.nodes.get(span)
 	if !seen || len(tr.waitOn) == 0 {
 		return SpanID{} // they wait for the span itself
 	}
@@ -179,7 +179,7 @@ func (tr *trace) above(span SpanID) SpanID {
 func (t *Table) placeTask(now int64, tr *trace, u *Unit) {
 	s := &u.Subject
 	root := tr.sees(s)
-	n, seen := tr.nodes[s.Span]
+	n, seen := tr.nodes.get(s.Span)
 	if seen && n.d != nil && !n.absent {
 		// Decided before, by its start event or a stamp: what has been placed stays placed.
 		n.d = t.asTask(s, n.d)
@@ -293,7 +293,7 @@ func (t *Table) settleUnit(u *Unit, d *Decision, rule Rule) {
 // lookFor looks for a subject's run. It knows its parent even where there was
 // no room to remember its span.
 func (tr *trace) lookFor(s *Subject) (d *Decision, missing SpanID, rule Rule) {
-	_, seen := tr.nodes[s.Span]
+	_, seen := tr.nodes.get(s.Span)
 	switch {
 	case seen || !s.Declares:
 		return tr.lookup(s.Span)
@@ -311,8 +311,8 @@ func (tr *trace) lookFor(s *Subject) (d *Decision, missing SpanID, rule Rule) {
 // walk ended at a span that is not known, or not decided, yet: missing.
 func (tr *trace) lookup(span SpanID) (d *Decision, missing SpanID, rule Rule) {
 	settled := false
-	for steps := 0; steps <= len(tr.nodes); steps++ {
-		n, ok := tr.nodes[span]
+	for steps := 0; steps <= tr.nodes.len(); steps++ {
+		n, ok := tr.nodes.get(span)
 		switch {
 		case !ok:
 			return nil, span, ""
@@ -378,7 +378,7 @@ func (t *Table) addWaiter(tr *trace, missing SpanID, w *Waiter) {
 
 // learn records what is known of a span.
 func (t *Table) learn(tr *trace, span SpanID, n node, u *Unit) {
-	old, seen := tr.nodes[span]
+	old, seen := tr.nodes.get(span)
 	if seen && (old.d != nil || old.pending && !n.pending && n.d == nil) && !old.absent {
 		// A span without a mode after its start event said one: the event holds.
 		n.d, n.pending = old.d, old.pending
@@ -396,7 +396,7 @@ func (t *Table) learn(tr *trace, span SpanID, n node, u *Unit) {
 // store keeps what is known of a span, and reports it. Where too many spans are
 // remembered, one that can be done without is not kept: u, or nil, is counted.
 func (t *Table) store(tr *trace, span SpanID, n node, u *Unit) {
-	old, seen := tr.nodes[span]
+	old, seen := tr.nodes.get(span)
 	if seen && old == n {
 		return
 	}
@@ -409,7 +409,7 @@ func (t *Table) store(tr *trace, span SpanID, n node, u *Unit) {
 		}
 		t.links++
 	}
-	tr.nodes[span] = n
+	tr.nodes.set(span, n)
 	if n.d != nil {
 		tr.decided = true
 	}
@@ -493,12 +493,12 @@ func (s *Subject) isTask() bool { return s.Task != nil && s.Declares }
 
 // isDecided tells whether a task that waits is decided by now: by a stamp, or
 // by another unit of the same span.
-func (tr *trace) isDecided(s *Subject) bool { return s.isTask() && tr.nodes[s.Span].d != nil }
+func (tr *trace) isDecided(s *Subject) bool { return s.isTask() && tr.nodes.at(s.Span).d != nil }
 
 // retryTask places a task that waited, under its parent's decision.
 func (t *Table) retryTask(tr *trace, w *Waiter, parent *Decision) {
 	s := &w.Subject
-	n := tr.nodes[s.Span]
+	n := tr.nodes.at(s.Span)
 	if n.d != nil {
 		n.d = t.asTask(s, n.d)
 	} else {
@@ -531,7 +531,7 @@ func (t *Table) release(tr *trace, w *Waiter, d *Decision, rule Rule) {
 func (t *Table) touch(now int64, id TraceID) *trace {
 	tr, ok := t.traces[id]
 	if !ok {
-		tr = &trace{id: id, nodes: map[SpanID]node{}}
+		tr = &trace{id: id}
 		tr.elem = t.recent.PushBack(tr)
 		t.traces[id] = tr
 	} else {
