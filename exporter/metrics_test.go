@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
@@ -134,9 +135,7 @@ func TestDroppedItemsByReason(t *testing.T) {
 	event := span.Events().AppendEmpty()
 	event.SetName("wandb.lok")
 	require.NoError(t, p.traces.ConsumeTraces(t.Context(), bad))
-	noSpan := record(4, semconv.EventLog)
-	noSpan.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).SetSpanID([8]byte{})
-	require.NoError(t, p.logs.ConsumeLogs(t.Context(), noSpan))
+	require.NoError(t, p.logs.ConsumeLogs(t.Context(), noSpan()))
 
 	m := ownMetrics(t, tel)["dropped_items"]
 	assert.Equal(t, "{item}", m.Unit)
@@ -191,4 +190,12 @@ func TestTheHelpersMetricsAreThere(t *testing.T) {
 		assert.Equal(t, want, value(t, m), name)
 	}
 	p.shutdown(t)
+}
+
+// noSpan is a row of no span, which is dropped.
+func noSpan() plog.Logs {
+	ld := record(1, semconv.EventLog)
+	rec := ld.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0)
+	rec.SetSpanID([8]byte{})
+	return ld
 }
