@@ -28,7 +28,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // knownFailures are cases of which the exporter does not yet do what they say,
 // and why. A case that has come to pass must leave the list.
 var knownFailures = map[string]string{
-	"values-change-shape": "a key that was a map and is a number later: its leaves stay in the summary and win",
 	"late-under-a-lost-parent": "an ancestor that was given up counts as a root for what comes later, which so does not wait for it again: " +
 		"within one batch the order decides",
 	"carriers-of-a-new-child": "a stamped start event of mode new does not look for its parent's run, whose group or id is the default group",

@@ -2,8 +2,6 @@ package run
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -90,6 +88,9 @@ func Load(b []byte, cfg Config) (s *State, offset int64, err error) {
 	s = NewState(v.Key, cfg)
 	s.ids, s.owners, s.tags = v.IDs.unpack(), v.Owners, v.Tags
 	s.config.settings, s.defs.exact, s.defs.globs, s.defs.written = v.Config, v.Exact, v.Globs, v.Defined
+	for _, c := range v.Config {
+		s.config.bytes += len(c.JSON)
+	}
 	s.group, s.askedID, s.env, s.heartbeat, s.start = v.Group, v.AskedID, v.Env, v.Heartbeat, v.Start
 	s.nextStep, s.lastStep, s.rows, s.lastTime = v.NextStep, v.LastStep, v.Rows, v.LastTime
 	s.runtime, s.missing, s.closedBy = v.Runtime, v.Missing, v.ClosedBy
@@ -259,7 +260,8 @@ func (s *State) Replayed() {
 	s.meta = metaState{written: byKey(items), run: text}
 	s.defsDirty = false
 	s.touched = s.touched[:0]
-	for _, m := range slices.Collect(maps.Values(s.metrics)) {
+	for key, m := range s.metrics {
+		s.clashes.add(key, m.Path, s.metrics)
 		m.touched = false
 		m.shape = ""
 		if s.defs.find(m.name) != nil {
