@@ -33,6 +33,10 @@ step = @echo "==> $(1)"; start=$$SECONDS; $(2); echo "    done in $$((SECONDS - 
 build: bin/otelcol-wandb bin/otel-wandb ## build bin/otelcol-wandb (the collector) and bin/otel-wandb (the tool)
 	@echo "==> $^ are up to date"
 
+.PHONY: demo
+demo: bin/otelcol-wandb bin/otel-wandb bin/examples/workflow bin/examples/demo ## a training workflow becomes W&B runs, on this machine, in seconds
+	@bin/examples/demo
+
 .PHONY: test
 test: ## build, vet, lint and every test under the race detector
 	@start=$$SECONDS; \
@@ -111,6 +115,12 @@ help: ## list the targets
 
 bin/otel-wandb: $(SOURCES)
 	$(call step,build $@,$(GO_BUILD) -o $@ ./exporter/cmd/otel-wandb)
+
+bin/examples/workflow: go.mod $(wildcard examples/workflow/*.go internal/semconv/*.go)
+	$(call step,build $@,$(GO_BUILD) -o $@ ./examples/workflow)
+
+bin/examples/demo: go.mod $(wildcard examples/workflow/demo/*.go)
+	$(call step,build $@,$(GO_BUILD) -o $@ ./examples/workflow/demo)
 
 # The builder writes Go code and a module of its own; compiling is left to the go
 # command, which compiles again only what changed. -mod=mod: when the exporter

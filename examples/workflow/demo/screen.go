@@ -1,0 +1,70 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// screen says what happens: a line when a step begins and one when it is done,
+// and on a terminal one in between that changes.
+type screen struct {
+	out      io.Writer
+	terminal bool
+	steps    int
+	began    time.Time
+	start    time.Time
+}
+
+func newScreen(out io.Writer) *screen {
+	s := &screen{out: out, start: time.Now()}
+	if f, ok := out.(*os.File); ok {
+		if fi, err := f.Stat(); err == nil {
+			s.terminal = fi.Mode()&os.ModeCharDevice != 0
+		}
+	}
+	return s
+}
+
+func (s *screen) step(what, how string) {
+	s.steps++
+	s.began = time.Now()
+	fmt.Fprintf(s.out, "[%d/4] %s\n      %s\n", s.steps, what, how)
+}
+
+// live shows text until the next line replaces it.
+func (s *screen) live(text string) {
+	if s.terminal {
+		fmt.Fprintf(s.out, "\r\033[K      %s", text)
+	}
+}
+
+func (s *screen) done(format string, args ...any) {
+	if s.terminal {
+		fmt.Fprint(s.out, "\r\033[K")
+	}
+	fmt.Fprintf(s.out, "      %s (%.1f s)\n", fmt.Sprintf(format, args...), time.Since(s.began).Seconds())
+}
+
+// show prints what a command said, as a person would have seen it.
+func (s *screen) show(command string, said []byte) {
+	fmt.Fprintf(s.out, "\n$ %s\n%s\n", command, bytes.TrimRight(said, "\n"))
+}
+
+func (s *screen) next(o *options, dir string, runs []onDisk) {
+	wandb := filepath.Join(dir, "wandb")
+	fmt.Fprintf(s.out, `
+Everything is as it must be: %s (%.0f s).
+
+What to do next
+  see the curves, in a terminal  wandb beta leet %s
+  upload them to your W&B        wandb sync %s
+  read what was sent and said    %s, %s
+  send your own                  %s --config %s
+  clean up                       rm -r %s
+`, progress(runs), time.Since(s.start).Seconds(), wandb, filepath.Join(wandb, "offline-run-*"),
+		filepath.Join(dir, "otlp.jsonl"), filepath.Join(dir, "collector.log"), o.collector, o.config, o.dir)
+}
