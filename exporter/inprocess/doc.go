@@ -19,6 +19,10 @@
 // Several Exporters may write into one directory, from one program or many: a
 // run has one writer at a time, and the others wait for it in their parks.
 //
+// A task whose parent is in another program has to wait for it, and the parent
+// does not come here: it becomes a run of its own at Shutdown, or a day later. A
+// server that takes traces from others does better with a collector.
+//
 // Two limits of the SDK lie in front of this package, and it cannot lift them: a
 // span keeps its last 128 events, and a batcher that is full drops. For tasks
 // that log more rows, raise the limits (sdktrace.WithRawSpanLimits) and let the

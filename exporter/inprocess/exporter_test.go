@@ -259,6 +259,8 @@ func TestShutdownGivesUpWithItsContext(t *testing.T) {
 					defer cancel()
 				}
 				began := time.Now()
+				require.NoError(t, p.traces.Shutdown(ctx))
+				assert.Zero(t, time.Since(began), "the tracer provider does not wait for itself")
 				err := p.exporter.Shutdown(ctx)
 				assert.Equal(t, test.took, time.Since(began))
 				assert.ErrorIs(t, err, context.DeadlineExceeded)
@@ -403,7 +405,7 @@ func TestDropsAreSaidAndCounted(t *testing.T) {
 func TestUseFromManyGoroutinesConcurrentSafe(t *testing.T) {
 	dir := t.TempDir()
 	disk := &failing{}
-	p := newProgram(t, dir, through(func(s sink) sink { disk.sink = s; return disk }))
+	p := newProgram(t, dir, WithPatience(patience), through(func(s sink) sink { disk.sink = s; return disk }))
 	const writers, tasks, rows = 8, 10, 5
 	var writing sync.WaitGroup
 	for w := range writers {
