@@ -241,8 +241,10 @@ func timeJSON(ns int64) string { return floatJSON(float64(ns) / 1e9) }
 
 func (s *State) line(it *Item, a *Applied) {
 	if s.exception(it) {
-		s.fact(fact{Item: &Item{Kind: KindLine, Order: it.Order, Span: it.Span,
-			Line: &Line{ErrorType: it.Line.ErrorType, ErrorMessage: it.Line.ErrorMessage}}})
+		s.fact(fact{Item: &Item{
+			Kind: KindLine, Order: it.Order, Span: it.Span,
+			Line: &Line{ErrorType: it.Line.ErrorType, ErrorMessage: it.Line.ErrorMessage},
+		}})
 	}
 	s.note.id(it)
 	for _, text := range it.Line.Text {
