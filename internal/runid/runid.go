@@ -128,7 +128,11 @@ const refused = `:;,#?/'\%`
 // cuts anything it adds 8 hex of the original's hash, so that two ids that
 // differ stay different; changed tells so. An empty id stays empty.
 func Sanitize(id string) (clean string, changed bool) {
-	if clean, changed = replaceBad(id, refused); changed || len(clean) > MaxID {
+	clean, changed = replaceBad(id, refused)
+	if clean == "." || clean == ".." { // a run's files are named after it
+		clean, changed = strings.ReplaceAll(clean, ".", "_"), true
+	}
+	if changed || len(clean) > MaxID {
 		return cut(clean, MaxID-9) + "-" + shortHash(id), true
 	}
 	return clean, false

@@ -2,4 +2,7 @@
 
 package engine
 
-const slower = 1
+const (
+	slower      = 1
+	restartRuns = 10_000
+)

@@ -42,8 +42,13 @@ type openRun struct {
 	log    *runLog
 	failed *run.Write // could not be written: nothing else is, before it is
 	dirty  []*parcel  // of the round under way, to be answered when it is written
+	err    error      // of the round under way: a part of it could not be written
 	closed int64      // when it ended, to be dropped from memory a little later
 }
+
+// maxBatch is how many bytes of one run are written at once: about, and more
+// where one request has more.
+const maxBatch = 8 << 20
 
 // closedStays is how long a run that has ended stays in memory: late items
 // come soon after the end.
@@ -129,9 +134,15 @@ func (s *shard) round(queue []*parcel) {
 			order = append(order, r)
 		}
 		r.dirty = append(r.dirty, p)
+		if r.state.Pending() > maxBatch {
+			r.err = s.flush(now, r)
+		}
 	}
 	for _, r := range order {
-		err := s.flush(now, r)
+		err := r.err
+		if r.err = nil; err == nil && r.failed == nil {
+			err = s.flush(now, r)
+		}
 		if err == nil {
 			// A run may end with what just came: its end event, and all rows in.
 			if code, due := r.state.Due(now); due {

@@ -3,6 +3,7 @@ package intake
 import (
 	"path"
 	"strings"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
@@ -156,12 +157,22 @@ func integer(v pcommon.Value) *int64 {
 // maxText bounds names and notes: a longer one is no name.
 const maxText = 64 << 10
 
-func text(v pcommon.Value) string {
-	s := strings.ToValidUTF8(v.AsString(), "\uFFFD")
+func text(v pcommon.Value) string { return cutText(v.AsString()) }
+
+// cutText is valid UTF-8, and no longer than a name is.
+func cutText(s string) string {
 	if len(s) > maxText {
-		s = strings.ToValidUTF8(s[:maxText], "")
+		s = s[:maxText]
+		for i := len(s); i > 0 && len(s)-i < utf8.UTFMax; i-- {
+			if utf8.RuneStart(s[i-1]) {
+				if !utf8.FullRuneInString(s[i-1:]) {
+					s = s[:i-1] // no half a rune
+				}
+				break
+			}
+		}
 	}
-	return s
+	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
 func texts(v pcommon.Value) (out []string) {

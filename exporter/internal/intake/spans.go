@@ -39,7 +39,7 @@ func (r *reader) span(rs ptrace.ResourceSpans, ss ptrace.ScopeSpans, span ptrace
 	a := r.attributes(span.Attributes())
 	s := placement.Subject{
 		Trace: placement.TraceID(span.TraceID()), Span: placement.SpanID(span.SpanID()),
-		Parent: placement.SpanID(span.ParentSpanID()), Name: span.Name(),
+		Parent: placement.SpanID(span.ParentSpanID()), Name: cutText(span.Name()),
 		Declares: true, Real: true, Resource: r.defs.resource.asked,
 	}
 	s.Fingerprint = spanHash(s.Trace, s.Span)

@@ -88,6 +88,9 @@ func Load(b []byte, cfg Config) (s *State, offset int64, err error) {
 	s = NewState(v.Key, cfg)
 	s.ids, s.owners, s.tags = v.IDs.unpack(), v.Owners, v.Tags
 	s.config.settings, s.defs.exact, s.defs.globs, s.defs.written = v.Config, v.Exact, v.Globs, v.Defined
+	for _, c := range v.Config {
+		s.config.bytes += len(c.JSON)
+	}
 	s.group, s.askedID, s.env, s.heartbeat, s.start = v.Group, v.AskedID, v.Env, v.Heartbeat, v.Start
 	s.nextStep, s.lastStep, s.rows, s.lastTime = v.NextStep, v.LastStep, v.Rows, v.LastTime
 	s.runtime, s.missing, s.closedBy = v.Runtime, v.Missing, v.ClosedBy

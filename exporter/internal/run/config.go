@@ -23,6 +23,7 @@ type setting struct {
 // config is the run's config as contributions. Rendering it gives the tree.
 type config struct {
 	settings map[string]*setting // by who said it, and the path
+	bytes    int                 // of all values
 }
 
 // set records a contribution and tells whether it changed anything.
@@ -36,6 +37,10 @@ func (c *config) set(source string, s setting) bool {
 	if c.settings == nil {
 		c.settings = map[string]*setting{}
 	}
+	if old := c.settings[key]; old != nil {
+		c.bytes -= len(old.JSON)
+	}
+	c.bytes += len(s.JSON)
 	c.settings[key] = &s
 	return true
 }

@@ -36,7 +36,31 @@ func (s *State) emit(r *dotwandb.Record) {
 	s.ends = append(s.ends, len(s.body))
 }
 
-func (s *State) fact(f fact) { s.facts = append(s.facts, f) }
+func (s *State) fact(f fact) {
+	s.facts = append(s.facts, f)
+	if it := f.Item; it != nil {
+		s.factBytes += valuesSize(it.Values)
+		if it.Task != nil {
+			s.factBytes += valuesSize(it.Task.Config) + valuesSize(it.Task.Defaults)
+		}
+	}
+}
+
+func valuesSize(values []Value) (n int) {
+	for i := range values {
+		n += len(values[i].Key) + len(values[i].JSON)
+	}
+	return n
+}
+
+// Pending is about how many bytes the next Flush gives. A batch's note is one
+// record, and readers bound those: flush before it gets long.
+func (s *State) Pending() int {
+	if s.buffers == nil {
+		return s.factBytes
+	}
+	return len(s.body) + s.factBytes
+}
 
 // touch marks a metric for the next summary record.
 func (s *State) touch(m *aggregate) {
@@ -128,7 +152,7 @@ func (s *State) empty() bool { return s.buffers == nil || len(s.ends) == 0 }
 
 // forgetBatch makes room for the next batch's facts.
 func (s *State) forgetBatch() {
-	s.facts = s.facts[:0]
+	s.facts, s.factBytes = s.facts[:0], 0
 	s.note.reset()
 }
 
@@ -465,7 +489,16 @@ func (s *State) summary(all bool) {
 	if len(remove) > 0 {
 		s.emit(&dotwandb.Record{Summary: &dotwandb.Summary{Remove: remove}})
 	}
-	s.emit(&dotwandb.Record{Summary: &dotwandb.Summary{Update: update}})
+	// A line has a bound, as rows have: a long summary takes several.
+	from, size := 0, 0
+	for i := range update {
+		n := len(update[i].Key) + len(update[i].JSON)
+		if size += n; size > MaxLine && i > from {
+			s.emit(&dotwandb.Record{Summary: &dotwandb.Summary{Update: update[from:i]}})
+			from, size = i, n
+		}
+	}
+	s.emit(&dotwandb.Record{Summary: &dotwandb.Summary{Update: update[from:]}})
 }
 
 // Keys of the summary that say how the run ended.

@@ -27,6 +27,13 @@ const (
 	MaxConfigValue = 10 << 20
 )
 
+const (
+	// maxConfig bounds all values of the config together: a record of the log
+	// has to fit into readers. Small values are not counted out.
+	maxConfig  = 16 << 20
+	smallValue = 64 << 10
+)
+
 // ExitCrashed is how a run ends whose program was not heard of any more.
 const ExitCrashed = 254
 
@@ -88,11 +95,12 @@ type State struct {
 
 // batch is what Apply and Tick brought and Flush has not taken yet.
 type batch struct {
-	*buffers // nil while there is no record
-	facts    []fact
-	note     note
-	touched  []*aggregate // changed since the last summary record
-	general  bool         // _step, _runtime … changed since then
+	*buffers  // nil while there is no record
+	facts     []fact
+	factBytes int // about how long they are
+	note      note
+	touched   []*aggregate // changed since the last summary record
+	general   bool         // _step, _runtime … changed since then
 
 	defsDirty bool
 	revived   bool // a heartbeat after the run was given up
@@ -230,14 +238,16 @@ func (s *State) item(now int64, ctx *Context, it *Item, a *Applied) {
 	case KindRow:
 		s.collectRow(ctx, it)
 	case KindConfig:
+		it.Values = s.fitConfig(it.Values, a)
 		s.fact(fact{Item: it})
 		for i := range it.Values {
-			s.setConfig("event", it.Values[i], setting{Order: it.Order}, a)
+			s.setConfig("event", it.Values[i], setting{Order: it.Order})
 		}
 	case KindSummary:
+		it.Values = s.fit("summary", it.Values, a)
 		s.fact(fact{Item: it})
 		for i := range it.Values {
-			s.setSummary(&it.Values[i], it.Order, a)
+			s.setSummary(&it.Values[i], it.Order)
 		}
 	case KindMetric:
 		s.fact(fact{Item: it})
@@ -268,6 +278,7 @@ func (s *State) item(now int64, ctx *Context, it *Item, a *Applied) {
 // child on a shared run its config, under its span's name, and its tags.
 func (s *State) task(ctx *Context, it *Item, a *Applied) {
 	t := it.Task
+	t.Config, t.Defaults = s.fitConfig(t.Config, a), s.fitConfig(t.Defaults, a)
 	changed := s.addTags(t.Tags, a)
 	at := Order{Time: t.Start, Src: string(it.Span[:])}
 	if ctx.Role != RoleOwner {
@@ -278,7 +289,7 @@ func (s *State) task(ctx *Context, it *Item, a *Applied) {
 			if v.Key == "" {
 				v.Key = hex.EncodeToString(it.Span[:])
 			}
-			changed = s.setConfig("member", v, setting{Order: at}, a) || changed
+			changed = s.setConfig("member", v, setting{Order: at}) || changed
 		}
 		if changed {
 			s.fact(fact{Item: it, Role: ctx.Role})
@@ -323,10 +334,10 @@ func (s *State) task(ctx *Context, it *Item, a *Applied) {
 	changed = changed || before != *o
 	source := "owner" + string(it.Span[:])
 	for i := range t.Config {
-		changed = s.setConfig(source, t.Config[i], setting{Order: at, Owner: it.Span}, a) || changed
+		changed = s.setConfig(source, t.Config[i], setting{Order: at, Owner: it.Span}) || changed
 	}
 	for i := range t.Defaults {
-		changed = s.setConfig("base"+source, t.Defaults[i], setting{Order: at, Owner: it.Span, Base: true}, a) || changed
+		changed = s.setConfig("base"+source, t.Defaults[i], setting{Order: at, Owner: it.Span, Base: true}) || changed
 	}
 	if changed {
 		s.meta.dirty = true
@@ -357,12 +368,33 @@ func (s *State) addTags(tags []string, a *Applied) (changed bool) {
 	return changed
 }
 
-func (s *State) setConfig(source string, v Value, as setting, a *Applied) bool {
-	if len(v.JSON) > MaxConfigValue {
-		a.drop(DropValueTooLarge, 1, fmt.Sprintf("run %q: config key %.200q is %d bytes, W&B takes %d: log it as a file or a table",
-			s.Key, v.Key, len(v.JSON), MaxConfigValue))
-		return false
-	}
+// fit leaves out values that W&B does not take, before anything keeps them.
+func (s *State) fit(what string, values []Value, a *Applied) []Value {
+	return slices.DeleteFunc(values, func(v Value) bool {
+		if len(v.JSON) <= MaxConfigValue {
+			return false
+		}
+		a.drop(DropValueTooLarge, 1, fmt.Sprintf("run %q: %s key %.200q is %d bytes, W&B takes %d: log it as a file or a table",
+			s.Key, what, v.Key, len(v.JSON), MaxConfigValue))
+		return true
+	})
+}
+
+// fitConfig also bounds the config as a whole: each run record repeats it.
+func (s *State) fitConfig(values []Value, a *Applied) []Value {
+	total := s.config.bytes
+	return slices.DeleteFunc(s.fit("config", values, a), func(v Value) bool {
+		if total += len(v.JSON); total <= maxConfig || len(v.JSON) < smallValue {
+			return false
+		}
+		total -= len(v.JSON)
+		a.drop(DropValueTooLarge, 1, fmt.Sprintf("run %q: config key %.200q, %d bytes, makes the config larger than %d bytes: log it as a file or a table",
+			s.Key, v.Key, len(v.JSON), maxConfig))
+		return true
+	})
+}
+
+func (s *State) setConfig(source string, v Value, as setting) bool {
 	as.Path = append(dotted(v.Key), v.Rest...)
 	if source == "member" {
 		as.Path = append([]string{v.Key}, v.Rest...) // a span's name does not nest
@@ -375,12 +407,7 @@ func (s *State) setConfig(source string, v Value, as setting, a *Applied) bool {
 	return true
 }
 
-func (s *State) setSummary(v *Value, at Order, a *Applied) {
-	if len(v.JSON) > MaxConfigValue {
-		a.drop(DropValueTooLarge, 1, fmt.Sprintf("run %q: summary key %.200q is %d bytes, W&B takes %d: log it as a file or a table",
-			s.Key, v.Key, len(v.JSON), MaxConfigValue))
-		return
-	}
+func (s *State) setSummary(v *Value, at Order) {
 	m := s.metric(v)
 	if m.set(v.JSON, at) {
 		s.touch(m)

@@ -234,6 +234,7 @@ func (l *loads) finish(t *testing.T) loadgen.Rows {
 func awaitClosed(t *testing.T, dir string) {
 	t.Helper()
 	var open []string
+	began := time.Now()
 	require.Eventually(t, func() bool {
 		open = nil
 		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
@@ -242,6 +243,9 @@ func awaitClosed(t *testing.T, dir string) {
 			}
 			return err
 		})
+		if took := time.Since(began); len(open) > 0 && took > 20*time.Second {
+			t.Logf("after %v %d logs go on, for example %s", took, len(open), open[0])
+		}
 		return err == nil && len(open) == 0
 	}, patience, 100*time.Millisecond, "runs did not end")
 }
