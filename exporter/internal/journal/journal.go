@@ -64,17 +64,12 @@ func Open(dir string, always bool, apply func(ref Ref, entry []byte) error) (*Jo
 		return nil, fmt.Errorf("journal: %w: give the exporter a directory it may write to", err)
 	}
 	j := &Journal{dir: dir, sync: always}
-	names, err := filepath.Glob(filepath.Join(dir, "*.journal"))
+	nums, err := listSegments(dir)
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		var num uint32
-		if _, err := fmt.Sscanf(filepath.Base(name), "%08d.journal", &num); err != nil {
-			continue // not ours
-		}
-		seg, err := j.replay(name, num, apply)
+	for _, num := range nums {
+		seg, err := j.replay(j.path(num), num, apply)
 		if err != nil {
 			return nil, err
 		}
@@ -86,8 +81,26 @@ func Open(dir string, always bool, apply func(ref Ref, entry []byte) error) (*Jo
 	return j, nil
 }
 
+// listSegments gives the numbers of the segments in dir, in their order. Other
+// files are none of ours.
+func listSegments(dir string) (nums []uint32, err error) {
+	entries, err := os.ReadDir(dir) // sorted by name, and so by number
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	for _, e := range entries {
+		var num uint32
+		if _, err := fmt.Sscanf(e.Name(), "%08d.journal", &num); err == nil && e.Name() == segmentName(num) {
+			nums = append(nums, num)
+		}
+	}
+	return nums, nil
+}
+
+func segmentName(num uint32) string { return fmt.Sprintf("%08d.journal", num) }
+
 func (j *Journal) path(num uint32) string {
-	return filepath.Join(j.dir, fmt.Sprintf("%08d.journal", num))
+	return filepath.Join(j.dir, segmentName(num))
 }
 
 // replay reads one segment up to its first damage. What lies behind was never

@@ -30,3 +30,9 @@ func setLock(f *os.File, kind int16, at int64) error {
 		Type: kind, Whence: io.SeekStart, Start: at, Len: 1,
 	}))
 }
+
+func byteIsLocked(f *os.File, at int64) (yes, known bool) {
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: at, Len: 1}
+	err := unix.FcntlFlock(f.Fd(), unix.F_GETLK, &lock)
+	return lock.Type != unix.F_UNLCK, err == nil
+}
