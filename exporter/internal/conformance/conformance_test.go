@@ -25,14 +25,6 @@ const root = "../../testdata/conformance"
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// knownFailures are cases of which the exporter does not yet do what they say,
-// and why. A case that has come to pass must leave the list.
-var knownFailures = map[string]string{
-	"late-under-a-lost-parent": "an ancestor that was given up counts as a root for what comes later, which so does not wait for it again: " +
-		"within one batch the order decides",
-	"carriers-of-a-new-child": "a stamped start event of mode new does not look for its parent's run, whose group or id is the default group",
-}
-
 func caseDirs(t *testing.T) (dirs []string) {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(root, "*", "case.txt"))
@@ -80,10 +72,6 @@ func TestConformance(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := readCase(t, dir)
-			if reason := knownFailures[name]; reason != "" {
-				assert.NotEmpty(t, failures(t, k), "%s passes: take it off the list", name)
-				t.Skip("known to fail: " + reason)
-			}
 			for _, f := range failures(t, k) {
 				t.Error(f)
 			}

@@ -41,30 +41,23 @@ func (t *Table) due(now int64, tr *trace, w *Waiter) bool {
 	return tr.rootAt != 0 && now-max(tr.rootAt, w.Arrived) >= int64(t.cfg.Settle)
 }
 
-// settleTrace takes the missing spans of due waiters as roots that never came.
+// settleTrace ends the waits that are due: the spans they wait for will not
+// come. Nothing of that is remembered: what comes later waits anew, and so may
+// find the span after all.
 func (t *Table) settleTrace(tr *trace, due func(*Waiter) bool) {
-	for {
-		// Listed first: waking changes the map, and to begin the walk anew each time
-		// would take a million spans a million times.
-		var ripe []SpanID
-		for missing, waiters := range tr.waitOn {
-			if n, ok := tr.nodes.get(missing); ok && n.pending {
-				continue // it waits itself, and will wake these
-			}
-			if anyDue(waiters, due) {
-				ripe = append(ripe, missing)
-			}
+	// Listed first: releasing changes the map, and to begin the walk anew each time
+	// would take a million spans a million times.
+	var ripe []SpanID
+	for missing, waiters := range tr.waitOn {
+		if n, ok := tr.nodes.get(missing); ok && n.pending {
+			continue // it waits itself, and will wake these
 		}
-		if len(ripe) == 0 {
-			break
+		if anyDue(waiters, due) {
+			ripe = append(ripe, missing)
 		}
-		for _, missing := range ripe {
-			if len(tr.waitOn[missing]) == 0 || tr.nodes.at(missing).pending {
-				continue // woken by one before it
-			}
-			t.store(tr, missing, node{known: true, absent: true}, nil)
-			t.wake(tr, missing)
-		}
+	}
+	for _, missing := range ripe {
+		t.giveUp(tr, missing, due)
 	}
 	// What is left and due waits for tasks that wait for each other.
 	for missing, waiters := range tr.waitOn {
@@ -76,6 +69,34 @@ func (t *Table) settleTrace(tr *trace, due func(*Waiter) bool) {
 			t.settleTrace(tr, due)
 			return
 		}
+	}
+}
+
+// giveUp places what is due and waits for missing as if nothing were above it.
+func (t *Table) giveUp(tr *trace, missing SpanID, due func(*Waiter) bool) {
+	waiters := tr.waitOn[missing]
+	var over []*Waiter
+	still := waiters[:0]
+	for _, w := range waiters {
+		if due(w) {
+			over = append(over, w)
+		} else {
+			still = append(still, w)
+		}
+	}
+	clear(waiters[len(still):])
+	if len(still) == 0 {
+		delete(tr.waitOn, missing)
+	} else {
+		tr.waitOn[missing] = still
+	}
+	for _, w := range over {
+		if !w.Subject.isTask() {
+			t.release(tr, w, nil, RuleParentMissing)
+			continue
+		}
+		t.retryTask(tr, w, nil)
+		t.wake(tr, w.Subject.Span)
 	}
 }
 

@@ -45,7 +45,6 @@ type savedLinks struct {
 
 const (
 	flagKnown = 1 << iota
-	flagAbsent
 	flagDecided
 	flagRoot
 )
@@ -62,7 +61,7 @@ func Save(learned []Learned) Saved {
 			s.Links = append(s.Links, savedLinks{Trace: l.Trace})
 		}
 		at := &s.Links[len(s.Links)-1].Packed
-		*at = appendLink(*at, l.Span, node{parent: l.Parent, known: l.Known, root: l.Root, absent: l.Absent, d: l.Decision})
+		*at = appendLink(*at, l.Span, node{parent: l.Parent, known: l.Known, root: l.Root, d: l.Decision})
 	}
 	return s
 }
@@ -88,9 +87,6 @@ func appendLink(b []byte, span SpanID, n node) []byte {
 	var flags byte
 	if n.known {
 		flags |= flagKnown
-	}
-	if n.absent {
-		flags |= flagAbsent
 	}
 	if n.d != nil {
 		flags |= flagDecided
@@ -187,7 +183,7 @@ func (r *Restorer) links(now int64, l savedLinks) error {
 		}
 		flags := b[0]
 		var span SpanID
-		n := node{known: flags&flagKnown != 0, root: flags&flagRoot != 0, absent: flags&flagAbsent != 0}
+		n := node{known: flags&flagKnown != 0, root: flags&flagRoot != 0}
 		copy(span[:], b[1:9])
 		copy(n.parent[:], b[9:17])
 		b = b[17:]

@@ -175,6 +175,5 @@ type Learned struct {
 	Parent   SpanID
 	Known    bool // Parent is known
 	Root     bool // it has none, and has arrived itself
-	Absent   bool // settled: it never came
 	Decision *Decision
 }

@@ -54,7 +54,6 @@ type node struct {
 	parent  SpanID
 	known   bool // parent is known; zero then means root
 	root    bool // the span itself has arrived, and has no parent
-	absent  bool // settled: taken as a root, because it never came
 	pending bool // a task, not decided yet: a waiter of its own will decide it
 	d       *Decision
 }
@@ -180,7 +179,7 @@ func (t *Table) placeTask(now int64, tr *trace, u *Unit) {
 	s := &u.Subject
 	root := tr.sees(s)
 	n, seen := tr.nodes.get(s.Span)
-	if seen && n.d != nil && !n.absent {
+	if seen && n.d != nil {
 		// Decided before, by its start event or a stamp: what has been placed stays placed.
 		n.d = t.asTask(s, n.d)
 		if !n.known {
@@ -310,7 +309,6 @@ func (tr *trace) lookFor(s *Subject) (d *Decision, missing SpanID, rule Rule) {
 // lookup walks from span up to the nearest decision. rule is empty where the
 // walk ended at a span that is not known, or not decided, yet: missing.
 func (tr *trace) lookup(span SpanID) (d *Decision, missing SpanID, rule Rule) {
-	settled := false
 	for steps := 0; steps <= tr.nodes.len(); steps++ {
 		n, ok := tr.nodes.get(span)
 		switch {
@@ -321,9 +319,6 @@ func (tr *trace) lookup(span SpanID) (d *Decision, missing SpanID, rule Rule) {
 		case n.pending, !n.known:
 			return nil, span, ""
 		case n.parent == SpanID{}:
-			if settled || n.absent {
-				return nil, SpanID{}, RuleParentMissing
-			}
 			return nil, SpanID{}, RuleNoTask
 		}
 		span = n.parent
@@ -379,14 +374,14 @@ func (t *Table) addWaiter(tr *trace, missing SpanID, w *Waiter) {
 // learn records what is known of a span.
 func (t *Table) learn(tr *trace, span SpanID, n node, u *Unit) {
 	old, seen := tr.nodes.get(span)
-	if seen && (old.d != nil || old.pending && !n.pending && n.d == nil) && !old.absent {
+	if seen && (old.d != nil || old.pending && !n.pending && n.d == nil) {
 		// A span without a mode after its start event said one: the event holds.
 		n.d, n.pending = old.d, old.pending
 		if old.known {
 			n.parent, n.known = old.parent, true
 		}
 	}
-	if seen && old.known && !n.known && !old.absent {
+	if seen && old.known && !n.known {
 		n.parent, n.known = old.parent, true // a stamp says a run, and nothing of the parent
 	}
 	n.root = n.root || old.root
@@ -414,14 +409,14 @@ func (t *Table) store(tr *trace, span SpanID, n node, u *Unit) {
 		tr.decided = true
 	}
 	t.out.Learned = append(t.out.Learned, Learned{
-		Trace: tr.id, Span: span, Parent: n.parent, Known: n.known, Root: n.root, Absent: n.absent, Decision: n.d,
+		Trace: tr.id, Span: span, Parent: n.parent, Known: n.known, Root: n.root, Decision: n.d,
 	})
 }
 
 // vital tells whether a span is remembered even where too many are. They are
 // bounded elsewhere: by what may wait, and by the number of runs.
 func (n node) vital() bool {
-	return n.pending || n.absent || n.d != nil && n.d.Role == RoleOwner
+	return n.pending || n.d != nil && n.d.Role == RoleOwner
 }
 
 // wake looks again at what waited for span, and for what that decides. All of

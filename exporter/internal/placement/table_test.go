@@ -184,7 +184,7 @@ func TestLinksThatCouldNotBeKeptAreCountedOnce(t *testing.T) {
 		assert.Len(t, table.Place(now, []Unit{link(6, 9)}).LinksFull, 1)
 	}
 	table.Settle(now)
-	assert.Equal(t, 2, table.Links(), "one link, and the parent that was settled")
+	assert.Equal(t, 1, table.Links(), "one link; of the parent that never came nothing is remembered")
 	table.Expire(now + int64(2*time.Hour))
 	assert.Zero(t, table.Links(), "what is counted in is counted out")
 }
