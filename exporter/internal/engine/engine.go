@@ -202,6 +202,9 @@ func (e *Engine) dispatch(req *request, out placement.Outcome) {
 	}
 	e.count.add(CountLinksGone, int64(out.LinksEvicted))
 	b := builder{req: req}
+	if len(out.Placed) > unitsPerEntry {
+		out.Placed = byEntry(out.Placed)
+	}
 	for i := range out.Placed {
 		p := &out.Placed[i]
 		subject, payload, err := e.place.payload(p)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -199,6 +200,30 @@ func (p *placer) append(b []byte) (journal.Ref, error) {
 	return ref, err
 }
 
+// unitsPerEntry bounds what is read to get one unit back.
+const unitsPerEntry = 1000
+
+// byEntry moves what waited and has no run to the end, entry by entry: a great
+// many are given up in any order, and each entry would be read for each of them.
+func byEntry(placed []placement.Placed) []placement.Placed {
+	homeless := func(p *placement.Placed) bool {
+		return p.Waiter != nil && (p.Decision == nil || p.Decision.Refused())
+	}
+	slices.SortStableFunc(placed, func(a, b placement.Placed) int {
+		switch inA, inB := homeless(&a), homeless(&b); {
+		case inA && inB:
+			return cmp.Or(cmp.Compare(a.Waiter.Ref.Record, b.Waiter.Ref.Record), cmp.Compare(a.Waiter.Ref.Unit, b.Waiter.Ref.Unit))
+		case inA:
+			return 1
+		case inB:
+			return -1
+		default:
+			return 0
+		}
+	})
+	return placed
+}
+
 // groupWaiters puts the waiters of one trace together; those placed meanwhile
 // need no journal.
 func groupWaiters(waiters []*placement.Waiter) (groups [][]*placement.Waiter) {
@@ -209,6 +234,11 @@ func groupWaiters(waiters []*placement.Waiter) (groups [][]*placement.Waiter) {
 		}
 		i, ok := at[w.Subject.Trace]
 		if !ok {
+			i = len(groups)
+			at[w.Subject.Trace] = i
+			groups = append(groups, nil)
+		}
+		if len(groups[i]) == unitsPerEntry {
 			i = len(groups)
 			at[w.Subject.Trace] = i
 			groups = append(groups, nil)
