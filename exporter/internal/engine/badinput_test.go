@@ -178,8 +178,10 @@ func badInputs() []badInput {
 				s.Attributes().PutInt(key, math.MinInt64)
 			}
 		}, runs: []string{task}, rows: 1},
-		{name: "an exit code out of range", span: func(s ptrace.Span) { s.Attributes().PutInt(semconv.ExitCode, math.MaxInt64) }, runs: []string{task}, rows: 1,
-			see: func(t *testing.T, r *runview.Run) { assert.EqualValues(t, 1, *r.Exit) }},
+		{
+			name: "an exit code out of range", span: func(s ptrace.Span) { s.Attributes().PutInt(semconv.ExitCode, math.MaxInt64) }, runs: []string{task}, rows: 1,
+			see: func(t *testing.T, r *runview.Run) { assert.EqualValues(t, 1, *r.Exit) },
+		},
 		{name: "a definition of nothing", span: func(s ptrace.Span) {
 			s.Events().AppendEmpty().SetName(semconv.EventDefineMetric)
 		}, drop: map[string]int64{"bad_definition": 1}, runs: []string{task}, rows: 1},

@@ -115,7 +115,8 @@ func anyDue(waiters []*Waiter, due func(*Waiter) bool) bool {
 func (tr *trace) circle(span SpanID) (least SpanID, ok bool) {
 	least = span
 	at := tr.nodes.at(span).parent
-	for range tr.nodes.len() + 1 {
+	mark, moves := span, 2 // as in lookup: the way may lead into a circle that span is not in
+	for steps := 0; ; steps++ {
 		if at == span {
 			return least, true
 		}
@@ -126,9 +127,13 @@ func (tr *trace) circle(span SpanID) (least SpanID, ok bool) {
 		if n.pending && bytes.Compare(at[:], least[:]) < 0 {
 			least = at
 		}
-		at = n.parent
+		if at = n.parent; at == mark && at != span {
+			return least, false
+		}
+		if steps == moves {
+			mark, moves = at, 2*moves
+		}
 	}
-	return least, false
 }
 
 // breakCircle refuses a task that is its own ancestor, so that the others of

@@ -309,7 +309,10 @@ func (tr *trace) lookFor(s *Subject) (d *Decision, missing SpanID, rule Rule) {
 // lookup walks from span up to the nearest decision. rule is empty where the
 // walk ended at a span that is not known, or not decided, yet: missing.
 func (tr *trace) lookup(span SpanID) (d *Decision, missing SpanID, rule Rule) {
-	for steps := 0; steps <= tr.nodes.len(); steps++ {
+	// Who comes by the mark again goes in a circle. It moves on ever more rarely,
+	// so that a circle takes a few rounds, and not as many steps as there are spans.
+	mark, moves := span, 2
+	for steps := 0; ; steps++ {
 		n, ok := tr.nodes.get(span)
 		switch {
 		case !ok:
@@ -321,9 +324,13 @@ func (tr *trace) lookup(span SpanID) (d *Decision, missing SpanID, rule Rule) {
 		case n.parent == SpanID{}:
 			return nil, SpanID{}, RuleNoTask
 		}
-		span = n.parent
+		if span = n.parent; span == mark {
+			return nil, SpanID{}, RuleCycle
+		}
+		if steps == moves {
+			mark, moves = span, 2*moves
+		}
 	}
-	return nil, SpanID{}, RuleCycle
 }
 
 // ruleUnder is the rule of a span that lies steps below the one decided.
