@@ -116,7 +116,18 @@ const (
 	ExceptionMessage    = "exception.message"
 	ExceptionStacktrace = "exception.stacktrace"
 	ProcessExitCode     = "process.exit.code"
+	ErrorType           = "error.type"
 	FlyteRunName        = "flyte.run_name"
 	FlyteActionName     = "flyte.action_name"
 	FlyteReplayed       = "flyte.replayed"
 )
+
+// Members of baggage, by which a run is known in other processes.
+const (
+	BaggageRun   = "wandb.run"   // coordinates, owner and start time of the caller's run
+	BaggageScope = "wandb.scope" // what the scopes around the call say of runs
+)
+
+// ConfigAskedID is the config key, behind ConfigPrefix, of the id that was
+// asked for, where W&B would not take it as it was.
+const ConfigAskedID = "otel.asked_run_id"

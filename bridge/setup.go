@@ -1,0 +1,270 @@
+package bridge
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/otel-wandb/otel-wandb/bridge/internal/carrier"
+)
+
+// Setup connects a program to W&B. Call it once, when the program starts, and
+// shut the bridge down when it ends:
+//
+//	b, err := bridge.Setup(ctx, bridge.WithProject("vision"))
+//	if err != nil {
+//		log.Print(err) // the program works without
+//	}
+//	defer b.Shutdown(context.Background())
+//
+// Without options it does what the environment says:
+//
+//	OTEL_EXPORTER_OTLP_*     the collector: endpoint, protocol, headers, TLS; default localhost:4317, gRPC
+//	OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES   of this program
+//	WANDB_PROJECT, WANDB_ENTITY, WANDB_BASE_URL   where runs are
+//	WANDB_RUN_ID, WANDB_NAME, WANDB_RUN_GROUP, WANDB_JOB_TYPE, WANDB_NOTES, WANDB_TAGS (a,b)
+//	WANDB_DIR                the folder beside whose runs rows wait for the collector
+//	WANDB_MODE=disabled      no runs: tasks cost a span, and nothing of the bridge's
+//	OTEL_SDK_DISABLED=true   likewise
+//	TRACEPARENT, TRACESTATE, BAGGAGE   the task this program was started under; see [Environ]
+//	RANK, WORLD_SIZE, …      see [Distributed]
+//
+// Tasks' own spans are of the program's TracerProvider. Where it has none, Setup
+// makes one that sends to the same collector, with [NewSpanProcessor], and
+// registers it and W3C propagation with otel; one that is there is not changed.
+// [New] changes nothing of the process at all.
+//
+// The error names what to mend in code or environment; a collector that does not
+// answer is no error. The bridge is nil then, and can be used as such.
+func Setup(ctx context.Context, opts ...SetupOption) (*Bridge, error) {
+	c, err := newSetup(os.Getenv, opts)
+	if err != nil {
+		return nil, err
+	}
+	b, err := c.build()
+	if err != nil {
+		return nil, err
+	}
+	if b.enabled() && b.provider == nil && noProvider(otel.GetTracerProvider()) {
+		if err := b.makeProvider(ctx, c.sink); err != nil {
+			return nil, errors.Join(err, b.Shutdown(ctx))
+		}
+	}
+	current.Store(b)
+	return b, nil
+}
+
+// New makes a bridge as [Setup] does, and leaves the process as it is: no
+// TracerProvider is made or registered, and tasks use the bridge only under its
+// [Bridge.Context].
+func New(opts ...SetupOption) (*Bridge, error) {
+	c, err := newSetup(os.Getenv, opts)
+	if err != nil {
+		return nil, err
+	}
+	return c.build()
+}
+
+// SetupOption changes what [Setup] does.
+type SetupOption interface{ applySetup(*setupConfig) }
+
+type setupConfig struct {
+	scope    scope
+	endpoint carrier.SinkOptions
+	sink     Sink
+	provider trace.TracerProvider
+	dir      *string
+	maxBytes int64
+	trust    bool
+	disabled bool
+	handler  func(error)
+	resource []attribute.KeyValue
+	env      func(string) string
+}
+
+type setupOption func(*setupConfig)
+
+func (o setupOption) applySetup(c *setupConfig) { o(c) }
+
+// Sink takes what the bridge sends: OTLP's ExportTraceServiceRequest, as
+// protobuf. Export returns nil when that is safe, or an error when it must be
+// sent again; it must not keep the bytes.
+type Sink interface {
+	Export(ctx context.Context, request []byte) error
+	Shutdown(ctx context.Context) error
+}
+
+// WithSink sends to s instead of a collector. Use it to write runs from inside
+// the program, and in tests. The bridge shuts it down.
+func WithSink(s Sink) SetupOption { return setupOption(func(c *setupConfig) { c.sink = s }) }
+
+// WithEndpoint sends to a collector at this URL: http://host:4317 for gRPC;
+// with [WithHTTP] the whole URL, as in http://host:4318/v1/traces. Default: the
+// environment's, else this machine.
+func WithEndpoint(url string) SetupOption {
+	return setupOption(func(c *setupConfig) { c.endpoint.Endpoint = url })
+}
+
+// WithHTTP sends over HTTP instead of gRPC: for networks that let nothing else
+// through. Default: what OTEL_EXPORTER_OTLP_PROTOCOL says.
+func WithHTTP() SetupOption {
+	return setupOption(func(c *setupConfig) { c.endpoint.Protocol = "http/protobuf" })
+}
+
+// WithHeaders adds headers to what is sent, for a collector that wants to know
+// who sends. They are in no log and no error.
+func WithHeaders(headers map[string]string) SetupOption {
+	return setupOption(func(c *setupConfig) { c.endpoint.Headers = headers })
+}
+
+// WithTracerProvider makes tasks' spans with tp. Default: otel's global one, as
+// it is when a task starts. tp itself is not changed: give it
+// [NewSpanProcessor] where it is made.
+func WithTracerProvider(tp trace.TracerProvider) SetupOption {
+	return setupOption(func(c *setupConfig) { c.provider = tp })
+}
+
+// WithDir keeps what the collector has not taken yet in a folder, from which the
+// next program to use it sends what a killed one left. Default: wandb/outbox
+// under $WANDB_DIR, or in the user's cache; "" is memory only.
+func WithDir(dir string) SetupOption { return setupOption(func(c *setupConfig) { c.dir = &dir }) }
+
+// WithMaxBytes bounds that folder. When it is full, new rows are refused and
+// counted. Default: 256 MiB, in memory 32 MiB.
+func WithMaxBytes(n int64) SetupOption { return setupOption(func(c *setupConfig) { c.maxBytes = n }) }
+
+// TrustCallers puts tasks of this program on the runs of remote callers, which
+// their baggage names. Set it only where every caller is the program's own:
+// whoever can call it can write to any run of the same W&B server. Default:
+// callers' runs are left out; see [Extract] for what always counts.
+func TrustCallers() SetupOption { return setupOption(func(c *setupConfig) { c.trust = true }) }
+
+// WithErrorHandler takes what the bridge has to say: each trouble once, with
+// what to do about it. Default: [otel.Handle].
+func WithErrorHandler(h func(error)) SetupOption {
+	return setupOption(func(c *setupConfig) { c.handler = h })
+}
+
+// WithResource adds attributes of this program to those that are found out:
+// name, arguments, revision, host.
+func WithResource(attrs ...attribute.KeyValue) SetupOption {
+	return setupOption(func(c *setupConfig) { c.resource = append(c.resource, attrs...) })
+}
+
+// Disabled makes no runs, as WANDB_MODE=disabled does.
+func Disabled() SetupOption { return setupOption(func(c *setupConfig) { c.disabled = true }) }
+
+const (
+	envHost    = "WANDB_BASE_URL"
+	envMode    = "WANDB_MODE"
+	envNoSDK   = "OTEL_SDK_DISABLED"
+	envDir     = "WANDB_DIR"
+	envEntity  = "WANDB_ENTITY"
+	envProject = "WANDB_PROJECT"
+)
+
+func newSetup(env func(string) string, opts []SetupOption) (*setupConfig, error) {
+	c := &setupConfig{env: env}
+	c.disabled = env(envMode) == "disabled" || strings.EqualFold(env(envNoSDK), "true")
+	fromEnv := []ConfigOption{
+		WithProject(env(envProject)), WithEntity(env(envEntity)), WithHost(env(envHost)),
+		WithRunID(env("WANDB_RUN_ID")), WithRunName(env("WANDB_NAME")), WithGroup(env("WANDB_RUN_GROUP")),
+		WithJobType(env("WANDB_JOB_TYPE")), WithNotes(env("WANDB_NOTES")),
+	}
+	for tag := range strings.SplitSeq(env("WANDB_TAGS"), ",") {
+		if tag = strings.TrimSpace(tag); tag != "" {
+			fromEnv = append(fromEnv, WithTags(tag))
+		}
+	}
+	c.scope = *newScope(fromEnv)
+	if c.scope.coords.Host == defaultHost {
+		c.scope.coords.Host = "" // the collector's own, wherever that is
+	}
+	for _, o := range opts {
+		if o != nil {
+			o.applySetup(c)
+		}
+	}
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *setupConfig) validate() error {
+	if c.disabled {
+		return nil
+	}
+	if c.scope.err != nil {
+		return c.scope.err
+	}
+	if _, ok := c.scope.mode.parse(); !ok {
+		return fmt.Errorf("wandb bridge: %w %q: use ModeAuto, ModeNew or ModeShared", ErrUnknownMode, c.scope.mode)
+	}
+	if detail, remedy := badName(c.scope.coords); detail != "" {
+		return fmt.Errorf("wandb bridge: %w: %s: %s", ErrBadName, detail, remedy)
+	}
+	return nil
+}
+
+func (c *setupConfig) build() (*Bridge, error) {
+	b := &Bridge{scope: &c.scope, provider: c.provider, trust: c.trust, handler: c.handler}
+	if c.disabled {
+		return b, nil
+	}
+	var err error
+	if b.ranks, err = ranksOf(c.env); err != nil {
+		b.report(err)
+	}
+	b.environ = environCarrier(c.env)
+	b.resource = slices.Concat(c.resource, processResource(c.env))
+	if c.sink == nil {
+		if c.sink, err = carrier.NewSink(c.endpoint); err != nil {
+			return nil, fmt.Errorf("wandb bridge: %w", err)
+		}
+	}
+	p, err := carrier.Start(carrier.Config{
+		Resource: b.resource, Sink: c.sink, Dir: c.outbox(), MaxBytes: c.maxBytes, Report: b.report,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("wandb bridge: %w", err)
+	}
+	b.pipeline = carriers{p}
+	return b, nil
+}
+
+// outbox is where rows wait for the collector.
+func (c *setupConfig) outbox() string {
+	if c.dir != nil {
+		return *c.dir
+	}
+	if dir := c.env(envDir); dir != "" {
+		return filepath.Join(dir, "wandb", "outbox")
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(cache, "otel-wandb", "outbox")
+}
+
+// noProvider tells whether nobody has registered a TracerProvider: otel's own
+// forwards to one that may come, and is not exported.
+func noProvider(tp trace.TracerProvider) bool {
+	return cmp.Or(fmt.Sprintf("%T", tp)) == "*global.tracerProvider"
+}
+
+// propagator is W3C's, without the bridge's members of baggage.
+func propagator() propagation.TextMapPropagator {
+	return Propagator(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}))
+}

@@ -1,0 +1,45 @@
+package bridge
+
+import (
+	"cmp"
+	"net/url"
+	"strings"
+
+	"github.com/otel-wandb/otel-wandb/internal/runid"
+)
+
+const defaultHost = "https://api.wandb.ai"
+
+// appURL is where people look at what the API at host takes, by W&B's own
+// rules. The zero host is W&B's cloud.
+func appURL(host string) string {
+	host = strings.Trim(cmp.Or(host, defaultHost), "/")
+	switch {
+	case strings.Contains(host, "://api.wandb.test"):
+		return strings.Replace(host, "://api.", "://app.", 1)
+	case strings.Contains(host, "://api.wandb."):
+		return strings.Replace(host, "://api.", "://", 1)
+	default:
+		return strings.Replace(host, "://api.", "://app.", 1)
+	}
+}
+
+// runURL is a run's page; "" where not enough is known.
+func runURL(c runid.Coordinates) string {
+	if c.Entity == "" || c.Project == "" || c.ID == "" {
+		return ""
+	}
+	return pageURL(c, "runs", c.ID)
+}
+
+// groupURL is a group's page; "" where not enough is known.
+func groupURL(c runid.Coordinates, group string) string {
+	if c.Entity == "" || c.Project == "" || group == "" {
+		return ""
+	}
+	return pageURL(c, "groups", group)
+}
+
+func pageURL(c runid.Coordinates, kind, name string) string {
+	return appURL(c.Host) + "/" + url.PathEscape(c.Entity) + "/" + url.PathEscape(c.Project) + "/" + kind + "/" + url.PathEscape(name)
+}
