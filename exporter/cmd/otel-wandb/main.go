@@ -33,7 +33,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 		SilenceUsage:  true, // an error says itself what to do
 		SilenceErrors: true,
 	}
-	root.AddCommand(explainCommand())
+	root.AddCommand(explainCommand(), lsCommand())
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)
