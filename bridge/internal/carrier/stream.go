@@ -21,7 +21,7 @@ type Task struct {
 	Parent     [8]byte // zero: it has none
 	Name       string
 	Run        runid.Coordinates
-	Owner      [8]byte // the owner's span: the task's own where it opened the run
+	Owner      [8]byte // the owner's span: the task's own where it opened the run; zero: not known, and nothing is stamped
 	OwnerStart time.Time
 }
 
@@ -34,7 +34,9 @@ func (t *Task) head() []byte {
 	b := otlpwire.SpanHead(nil, t.Trace, t.Span, semconv.EventLog)
 	b = otlpwire.Bool(b, of, semconv.Carrier, true)
 	b = otlpwire.String(b, of, semconv.RunID, t.Run.ID)
-	b = otlpwire.String(b, of, semconv.RunOwner, hex.EncodeToString(t.Owner[:]))
+	if t.Owner != ([8]byte{}) {
+		b = otlpwire.String(b, of, semconv.RunOwner, hex.EncodeToString(t.Owner[:]))
+	}
 	if !t.OwnerStart.IsZero() {
 		b = otlpwire.Int(b, of, semconv.RunStartTime, t.OwnerStart.UnixNano())
 	}
