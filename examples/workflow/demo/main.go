@@ -96,7 +96,7 @@ func demo(ctx context.Context, args []string, out io.Writer) (err error) {
 	s.done("one trace, sent as any OpenTelemetry program sends it")
 
 	s.step("wait until the runs have ended", "a second after the last of their spans came (finish.linger)")
-	runs, err := ended(ctx, s, dir)
+	runs, err := ended(ctx, &o, s, dir)
 	if err != nil {
 		return err
 	}
@@ -113,14 +113,20 @@ func demo(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	s.show(o.tool+" explain "+otlp, shown)
+	listed, err := output(command(ctx, o.tool, "ls", dir))
+	if err != nil {
+		return err
+	}
+	s.show(o.tool+" ls "+dir, listed)
+
 	report, err := output(command(ctx, o.tool, "explain", "--json", otlp))
 	if err != nil {
 		return err
 	}
-	if err := checkExplained(report); err != nil {
+	if err := errors.Join(checkExplained(report), checkOnDisk(runs)); err != nil {
 		return fmt.Errorf("the runs are not what the workflow must give (all of it is in %s):\n%w", dir, err)
 	}
-	s.next(&o, dir, runs)
+	s.next(&o, dir)
 	return nil
 }
 
@@ -163,7 +169,7 @@ func workflow(ctx context.Context, o *options, s *screen, endpoint, otlp, dir st
 			}
 			return nil
 		case <-tick.C:
-			if runs, err := list(dir); err == nil {
+			if runs, err := list(ctx, o, dir); err == nil && ctx.Err() == nil {
 				s.live(progress(runs))
 			}
 		}
@@ -173,16 +179,16 @@ func workflow(ctx context.Context, o *options, s *screen, endpoint, otlp, dir st
 const pollEvery = 200 * time.Millisecond
 
 // ended waits until all runs are there and have ended.
-func ended(ctx context.Context, s *screen, dir string) ([]onDisk, error) {
+func ended(ctx context.Context, o *options, s *screen, dir string) ([]onDisk, error) {
 	deadline := time.After(patience)
 	for {
-		runs, err := list(dir)
+		runs, err := list(ctx, o, dir)
 		if err != nil {
 			return nil, err
 		}
 		open := len(runs) < len(expected)
-		for _, r := range runs {
-			open = open || !r.ended
+		for i := range runs {
+			open = open || !runs[i].ended()
 		}
 		if !open {
 			return runs, nil

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -74,6 +75,7 @@ func TestDemo(t *testing.T) {
 			var out bytes.Buffer
 			if assert.NoError(t, demo(t.Context(), arguments, &out), "%s", &out) {
 				assert.Contains(t, out.String(), "joins_parent")
+				assert.Contains(t, out.String(), "on disk: 3 runs, 338 rows; ended 3, failed 1")
 				assert.Contains(t, out.String(), "Everything is as it must be")
 				assertGone(t, out.String())
 			}
@@ -165,4 +167,25 @@ func TestCheckExplained(t *testing.T) {
 	} {
 		require.ErrorContains(t, checkExplained([]byte(strings.Replace(right, change[0], change[1], 1))), want)
 	}
+}
+
+func TestCheckOnDisk(t *testing.T) {
+	zero, one := int32(0), int32(1)
+	right := []onDisk{
+		{"train-workflow-0123ab", "finished", &zero, 313},
+		{"probe-lr-0123ab", "finished", &zero, 20},
+		{"probe-large-batch-0123ab", "failed", &one, 5},
+	}
+	require.NoError(t, checkOnDisk(right))
+	for want, change := range map[string]func([]onDisk){
+		"no run on disk is called after probe-lr":                             func(r []onDisk) { r[1].Name = "probe-lr" },
+		"has 312 rows on disk, and should have 313":                           func(r []onDisk) { r[0].Rows-- },
+		`is "finished", and should be "failed" with exit code 1`:              func(r []onDisk) { r[2].State = "finished" },
+		`probe-lr-0123ab is "finished", and should be "finished" with exit c`: func(r []onDisk) { r[1].Exit = &one },
+	} {
+		wrong := slices.Clone(right)
+		change(wrong)
+		require.ErrorContains(t, checkOnDisk(wrong), want)
+	}
+	require.ErrorContains(t, checkOnDisk(append(right, right[0])), "4 runs are on disk, and 3 should be")
 }

@@ -1,20 +1,25 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 )
 
-// expected is what the workflow's documentation promises: who opens a run, and
-// how many spans and rows are on it.
-var expected = []explainedRun{
-	{Owner: "train-workflow", Spans: 10, Rows: 313},
-	{Owner: "probe-lr", Spans: 1, Rows: 20},
-	{Owner: "probe-large-batch", Spans: 1, Rows: 5},
+// expected is what the workflow's documentation promises: who opens a run, how
+// many spans and rows are on it, and how it ends.
+var expected = []struct {
+	owner       string
+	spans, rows int
+	state       string
+	exit        int32
+}{
+	{"train-workflow", 10, 313, "finished", 0},
+	{"probe-lr", 1, 20, "finished", 0},
+	{"probe-large-batch", 1, 5, "failed", 1},
 }
 
 // explained is what `otel-wandb explain --json` says, as far as it is looked at.
@@ -46,45 +51,79 @@ func checkExplained(b []byte) error {
 		errs = append(errs, fmt.Errorf("there are %d runs, and should be %d", len(got.Runs), len(expected)))
 	}
 	for _, want := range expected {
-		found := false
-		for _, r := range got.Runs {
-			if r.Owner != want.Owner {
-				continue
-			}
-			found = true
-			if r.Spans != want.Spans || r.Rows != want.Rows {
-				errs = append(errs, fmt.Errorf("the run of %s has %d spans and %d rows, and should have %d and %d", want.Owner, r.Spans, r.Rows, want.Spans, want.Rows))
-			}
+		i := slices.IndexFunc(got.Runs, func(r explainedRun) bool { return r.Owner == want.owner })
+		if i < 0 {
+			errs = append(errs, fmt.Errorf("%s opened no run, and should have", want.owner))
+			continue
 		}
-		if !found {
-			errs = append(errs, fmt.Errorf("%s opened no run, and should have", want.Owner))
+		if r := got.Runs[i]; r.Spans != want.spans || r.Rows != want.rows {
+			errs = append(errs, fmt.Errorf("the run of %s has %d spans and %d rows, and should have %d and %d", want.owner, r.Spans, r.Rows, want.spans, want.rows))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// onDisk is a run's log in the folder.
+// onDisk is a run as `otel-wandb ls --json` has it.
 type onDisk struct {
-	dir   string
-	ended bool // its marker, which keeps `wandb sync` away, is gone
+	Name  string `json:"name"`
+	State string `json:"state"`
+	Exit  *int32 `json:"exit_code"`
+	Rows  int    `json:"rows"`
 }
 
-func list(dir string) ([]onDisk, error) {
-	logs, err := filepath.Glob(filepath.Join(dir, "wandb", "offline-run-*", "run-*.wandb"))
-	runs := make([]onDisk, 0, len(logs))
-	for _, path := range logs {
-		_, marked := os.Stat(path + ".synced")
-		runs = append(runs, onDisk{filepath.Dir(path), errors.Is(marked, os.ErrNotExist)})
+func (r *onDisk) ended() bool { return r.Exit != nil }
+
+// list asks the tool which runs there are, while the collector writes them.
+func list(ctx context.Context, o *options, dir string) ([]onDisk, error) {
+	b, err := output(command(ctx, o.tool, "ls", "--json", dir))
+	if err != nil {
+		return nil, err
 	}
-	return runs, err
+	var listing struct {
+		Runs []onDisk `json:"runs"`
+	}
+	if err := json.Unmarshal(b, &listing); err != nil {
+		return nil, fmt.Errorf("what ls says is no JSON: %w", err)
+	}
+	return listing.Runs, nil
+}
+
+// checkOnDisk says what is wrong with the runs on disk; nil is nothing.
+func checkOnDisk(runs []onDisk) error {
+	var errs []error
+	if len(runs) != len(expected) {
+		errs = append(errs, fmt.Errorf("%d runs are on disk, and %d should be", len(runs), len(expected)))
+	}
+	for _, want := range expected {
+		// A run is called after the span that opened it, with 6 hex digits behind.
+		i := slices.IndexFunc(runs, func(r onDisk) bool {
+			return len(r.Name) == len(want.owner)+7 && strings.HasPrefix(r.Name, want.owner+"-")
+		})
+		if i < 0 {
+			errs = append(errs, fmt.Errorf("no run on disk is called after %s", want.owner))
+			continue
+		}
+		r := runs[i]
+		if r.Rows != want.rows {
+			errs = append(errs, fmt.Errorf("the run %s has %d rows on disk, and should have %d", r.Name, r.Rows, want.rows))
+		}
+		if r.Exit == nil || r.State != want.state || *r.Exit != want.exit {
+			errs = append(errs, fmt.Errorf("the run %s is %q, and should be %q with exit code %d", r.Name, r.State, want.state, want.exit))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func progress(runs []onDisk) string {
-	ended := 0
-	for _, r := range runs {
-		if r.ended {
+	rows, ended, failed := 0, 0, 0
+	for i := range runs {
+		rows += runs[i].Rows
+		if runs[i].ended() {
 			ended++
 		}
+		if runs[i].State == "failed" {
+			failed++
+		}
 	}
-	return strings.Replace(fmt.Sprintf("%d runs on disk, %d of them have ended", len(runs), ended), "1 of them have", "1 of them has", 1)
+	return fmt.Sprintf("on disk: %d runs, %d rows; ended %d, failed %d", len(runs), rows, ended, failed)
 }

@@ -54,17 +54,16 @@ func (s *screen) show(command string, said []byte) {
 	fmt.Fprintf(s.out, "\n$ %s\n%s\n", command, bytes.TrimRight(said, "\n"))
 }
 
-func (s *screen) next(o *options, dir string, runs []onDisk) {
-	wandb := filepath.Join(dir, "wandb")
+func (s *screen) next(o *options, dir string) {
 	fmt.Fprintf(s.out, `
-Everything is as it must be: %s (%.0f s).
+Everything is as it must be, after %.0f s. The failed run was meant to fail.
 
 What to do next
   see the curves, in a terminal  wandb beta leet %s
-  upload them to your W&B        wandb sync %s
+  look again                     %s ls %s
   read what was sent and said    %s, %s
   send your own                  %s --config %s
   clean up                       rm -r %s
-`, progress(runs), time.Since(s.start).Seconds(), wandb, filepath.Join(wandb, "offline-run-*"),
+`, time.Since(s.start).Seconds(), filepath.Join(dir, "wandb"), o.tool, dir,
 		filepath.Join(dir, "otlp.jsonl"), filepath.Join(dir, "collector.log"), o.collector, o.config, o.dir)
 }
