@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -65,9 +66,10 @@ func (e *Engine) adoptFolder(dir string) error {
 // other host and entity.
 func wandbDirs(root string) ([]string, error) {
 	dirs := []string{filepath.Join(root, "wandb")}
-	more, err := filepath.Glob(filepath.Join(root, "*", "*", "wandb", ".otel-wandb"))
+	// Not Glob: the root's name may hold characters that are patterns to it.
+	more, err := fs.Glob(os.DirFS(root), "*/*/wandb/.otel-wandb")
 	for _, d := range more {
-		dirs = append(dirs, filepath.Dir(d))
+		dirs = append(dirs, filepath.Join(root, filepath.FromSlash(path.Dir(d))))
 	}
 	return dirs, err
 }
