@@ -40,9 +40,19 @@ func (r *reader) event(items []run.Item, p *Payload, f from, name string, at int
 	}
 	it, ok := r.wandbEvent(p, f, name, at, m, m)
 	if !ok {
-		return items
+		return r.counted(items, f, at, m)
 	}
 	numbered(&it, f.writer, m)
+	return append(items, it)
+}
+
+// counted stands in for an event that no run can take and that its writer has
+// numbered: else its end event would wait for it.
+func (r *reader) counted(items []run.Item, f from, at int64, m pcommon.Map) []run.Item {
+	it := f.item(run.KindCounted, at)
+	if numbered(&it, f.writer, m); it.ID.Writer == "" {
+		return items
+	}
 	return append(items, it)
 }
 
@@ -62,6 +72,7 @@ func (r *reader) piece(row *run.Item, f from, m pcommon.Map) bool {
 		return false
 	}
 	var p Payload
+	r.histograms(m) // a piece names those of its own keys
 	row.Row.Values = append(row.Row.Values, r.values(&p, m)...)
 	return true
 }

@@ -83,6 +83,8 @@ func (r *reader) record(rl plog.ResourceLogs, sl plog.ScopeLogs, rec plog.LogRec
 		if it, ok := r.wandbEvent(p, f, name, at, m, keys); ok {
 			numbered(&it, a.writer, m)
 			p.Items = u.one(it)
+		} else {
+			p.Items = r.counted(u.item[:0], f, at, m)
 		}
 		r.body = false
 	default:

@@ -58,6 +58,7 @@ const (
 	KindTask                      // Task, and End where the span has ended
 	KindEnd                       // End
 	KindHeartbeat                 // nothing
+	KindCounted                   // nothing: no run can take it, but its writer has counted it
 	kindValues                    // in notes only: values of a merged row, for the summary
 )
 

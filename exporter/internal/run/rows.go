@@ -95,6 +95,7 @@ func (s *State) writeRow(p *pendingRow, a *Applied) {
 	if size > MaxLine {
 		a.drop(DropRowTooLong, 1, fmt.Sprintf("run %q: a row of span %q (key %.200q first) is %d bytes, W&B takes %d: log less in one row, or log it as a file",
 			s.Key, it.SpanName, p.values[0].Key, size, MaxLine))
+		s.note.id(it) // its writer has counted it
 		return
 	}
 	own := ctx.OwnerSpan != (SpanID{}) && it.Span == ctx.OwnerSpan

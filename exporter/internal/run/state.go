@@ -262,6 +262,8 @@ func (s *State) item(now int64, ctx *Context, it *Item, a *Applied) {
 		if it.End != nil {
 			s.end(now, it)
 		}
+	case KindCounted:
+		s.note.id(it)
 	case KindEnd:
 		s.note.id(it)
 		s.end(now, it)
