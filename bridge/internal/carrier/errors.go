@@ -1,6 +1,7 @@
 package carrier
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -29,28 +30,54 @@ const (
 	troubleRefused                    // a request that is never taken
 	troubleSpool                      // reading or removing files
 	troubleLeft                       // files of a killed process
+	troubles                          // how many kinds there are
 )
 
 // reporter says each kind of trouble once: a program that logs a thousand rows
-// a second must not say a thousand times what is wrong.
+// a second must not say a thousand times what is wrong. It says it from a
+// goroutine of its own: who listens may log, and we may hold the lock for that.
 //
 // ConcurrentSafe: a lock.
 type reporter struct {
-	to   func(error)
-	mu   sync.Mutex
-	said map[trouble]bool
+	queue chan error
+	ended chan struct{}
+
+	mu     sync.Mutex // guards both
+	said   [troubles]bool
+	closed bool
 }
 
 func newReporter(to func(error)) *reporter {
-	return &reporter{to: to, said: map[trouble]bool{}}
+	r := &reporter{queue: make(chan error, troubles), ended: make(chan struct{})}
+	go func() {
+		defer close(r.ended)
+		for err := range r.queue {
+			to(err)
+		}
+	}()
+	return r
 }
 
 func (r *reporter) once(kind trouble, format string, args ...any) {
 	r.mu.Lock()
-	said := r.said[kind]
+	defer r.mu.Unlock()
+	if r.closed || r.said[kind] {
+		return
+	}
 	r.said[kind] = true
+	r.queue <- fmt.Errorf(format, args...) // has room for one of each kind
+}
+
+// close waits until all is said, or ctx ends: who listens may be stuck.
+func (r *reporter) close(ctx context.Context) {
+	r.mu.Lock()
+	if !r.closed {
+		r.closed = true
+		close(r.queue)
+	}
 	r.mu.Unlock()
-	if !said {
-		r.to(fmt.Errorf(format, args...))
+	select {
+	case <-r.ended:
+	case <-ctx.Done():
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -134,6 +135,8 @@ func (c *collector) values(key string) (values []any) {
 
 // said keeps what a pipeline reports.
 type said struct {
+	bubble bool
+
 	mu   sync.Mutex
 	errs []error
 }
@@ -144,7 +147,11 @@ func (s *said) report(err error) {
 	s.errs = append(s.errs, err)
 }
 
+// all is what was said; in a bubble, up to now.
 func (s *said) all() []error {
+	if s.bubble {
+		synctest.Wait()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.errs)
@@ -154,7 +161,7 @@ func (s *said) all() []error {
 // done so; its report must have been read then.
 func open(t *testing.T, cfg Config) (*Pipeline, *said) {
 	t.Helper()
-	s := &said{}
+	s := &said{bubble: true}
 	cfg.Report = s.report
 	p, err := Start(cfg)
 	require.NoError(t, err)

@@ -218,10 +218,15 @@ func (p *Pipeline) Shutdown(ctx context.Context) error {
 		err := p.flush(ctx)
 		p.stop()
 		p.running.Wait()
+		p.write()
+		if n := p.unroomed(); n > 0 {
+			err = errors.Join(err, fmt.Errorf("%d of these found no room in %s and are lost: raise the bound", n, p.spool.Where()))
+		}
 		if n := p.refusedRows.Load(); n > 0 {
 			err = errors.Join(err, fmt.Errorf("%d rows were refused: %w", n, ErrFull))
 		}
 		p.ended = errors.Join(err, p.spool.Close(), p.cfg.Sink.Shutdown(ctx))
+		p.report.close(ctx)
 	})
 	return p.ended
 }

@@ -417,6 +417,22 @@ func TestWideRowsAreSplit(t *testing.T) {
 	})
 }
 
+func TestTheFirstPieceOfAWideRowHoldsAMetric(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &collector{}
+		p, _ := open(t, Config{Sink: c})
+		row := make([]attribute.KeyValue, 150)
+		for i := range row {
+			row[i] = attribute.Int(fmt.Sprintf("_%d", i), i)
+		}
+		row[120].Key = "loss"
+		require.NoError(t, p.Open(owner).Row(start, 0, false, row, nil))
+		require.NoError(t, p.Flush(t.Context()))
+		assert.Equal(t, int64(120), c.events()[0].attrs["loss"])
+		assert.Equal(t, attribute.Key("_0"), row[0].Key, "the caller's row is the caller's")
+	})
+}
+
 func TestFullRefusesRowsAndKeepsTheEnd(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -581,6 +597,7 @@ func TestARunOpenedAgainGoesOnCounting(t *testing.T) {
 func TestStreams_ConcurrentSafe(t *testing.T) {
 	c := &collector{}
 	p, said := open(t, Config{Sink: c, Dir: t.TempDir(), Flush: time.Millisecond, Send: time.Millisecond})
+	said.bubble = false
 	const goroutines, each = 100, 200
 	var wg sync.WaitGroup
 	streams := make([]*Stream, 10) // on one run
@@ -632,5 +649,42 @@ func TestOddValuesArrive(t *testing.T) {
 		text, _ := e.Attributes().Get("t\uFFFD")
 		assert.Equal(t, "\uFFFD", text.Str())
 		assert.Equal(t, time.Now().UTC(), e.Timestamp().AsTime())
+	})
+}
+
+func TestWhoListensToTroubleMayLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &collector{answer: func(int) error { return errors.New("away") }}
+		var p *Pipeline
+		var s *Stream
+		heard := make(chan error, 10)
+		p, err := Start(Config{Sink: c, MaxBytes: 128 << 10, Report: func(err error) {
+			heard <- errors.Join(err, s.Row(start, 0, false, number(0), nil), p.Flush(t.Context()))
+		}})
+		require.NoError(t, err)
+		s = p.Open(owner)
+		for err == nil {
+			err = s.Row(start, 0, false, number(0), nil)
+		}
+		require.ErrorIs(t, err, ErrFull)
+		synctest.Wait() // it is in Flush now
+		c.mu.Lock()
+		c.answer = nil
+		c.mu.Unlock()
+		require.ErrorIs(t, <-heard, ErrFull)
+		require.ErrorIs(t, p.Shutdown(t.Context()), ErrFull, "which says how many rows were refused")
+	})
+}
+
+func TestShutdownDoesNotWaitForWhoListens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := make(chan struct{})
+		p, err := Start(Config{Sink: &collector{answer: func(int) error { return errors.New("away") }}, Report: func(error) { <-stuck }})
+		require.NoError(t, err)
+		logRows(t, p.Open(owner), 0, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		require.ErrorIs(t, p.Shutdown(ctx), context.DeadlineExceeded)
+		close(stuck)
 	})
 }

@@ -18,7 +18,7 @@ func (s *Stream) Row(t time.Time, step int64, hasStep bool, row []attribute.KeyV
 	if t.IsZero() {
 		t = time.Now()
 	}
-	if !holdsMetric(row) {
+	if !slices.ContainsFunc(row, isMetric) {
 		return fmt.Errorf("%s: %w: name one that is not empty and begins with neither _ nor %s", s.name, ErrEmptyRow, semconv.Prefix)
 	}
 	at := t.UnixNano()
@@ -48,6 +48,11 @@ func (s *Stream) Row(t time.Time, step int64, hasStep bool, row []attribute.KeyV
 
 // pieces splits a wide row over events of one number, which stay together.
 func (s *Stream) pieces(b []byte, at, step int64, hasStep bool, row []attribute.KeyValue, histograms []string) ([]byte, error) {
+	if m := slices.IndexFunc(row, isMetric); m >= maxAttributes {
+		// The row is where its first piece is: one without a metric is none.
+		row = slices.Clone(row)
+		row[0], row[m] = row[m], row[0]
+	}
 	n, i := (len(row)+maxAttributes-1)/maxAttributes, 0
 	from := len(b)
 	for part := range slices.Chunk(row, maxAttributes) {
@@ -91,15 +96,11 @@ func histogramsIn(row []attribute.KeyValue, histograms []string) (in []string) {
 	return in
 }
 
-// holdsMetric tells whether the exporter makes a row of it. One without a metric
-// is no row to it: its number would be missed, and the run's end wait for it.
-func holdsMetric(row []attribute.KeyValue) bool {
-	for i := range row {
-		if key := string(row[i].Key); key != "" && key[0] != '_' && row[i].Value.Type() != attribute.EMPTY && !about(key) {
-			return true
-		}
-	}
-	return false
+// isMetric tells whether the exporter takes an attribute into the row. A row
+// without any is none to it.
+func isMetric(kv attribute.KeyValue) bool {
+	key := string(kv.Key)
+	return key != "" && key[0] != '_' && kv.Value.Type() != attribute.EMPTY && !about(key)
 }
 
 // about tells whether a key says something of the event, not of a metric in it.

@@ -53,6 +53,11 @@ func (s *sender) loop(ctx context.Context) {
 	defer look.Stop()
 	s.adopt()
 	for ctx.Err() == nil {
+		select {
+		case <-look.C: // however busy it is
+			s.adopt()
+		default:
+		}
 		from, wait := s.next()
 		if from != nil {
 			s.send(ctx, from)
@@ -142,6 +147,7 @@ func (s *sender) send(ctx context.Context, from *spool.Spool) {
 	case tooLarge:
 		if len(batch.Chunks) > 1 && s.max > smallestRequest {
 			s.max = max(len(s.request)/2, smallestRequest)
+			s.request = nil // the sink may still hold it
 			return
 		}
 		fallthrough

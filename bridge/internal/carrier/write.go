@@ -79,6 +79,16 @@ func (p *Pipeline) write() (logged uint64) {
 	return logged
 }
 
+// unroomed is how many events the spool has no room for.
+func (p *Pipeline) unroomed() (events int) {
+	p.writeMu.Lock()
+	defer p.writeMu.Unlock()
+	for i := range p.backlog {
+		events += p.backlog[i].Count
+	}
+	return events
+}
+
 // collect takes a stream's segments.
 func (p *Pipeline) collect(s *Stream) (events int) {
 	s.run.mu.Lock()

@@ -246,6 +246,8 @@ func TestARunIsCompleteWhenItsProgramEnds(t *testing.T) {
 		require.EqualValues(t, i, row.Values["row"])
 	}
 	assert.Contains(t, r.Rows[50].Values, "wide/249", "pieces are one row")
+	weights, _ := r.Rows[50].Values["weights"].(map[string]any)
+	assert.Equal(t, "histogram", weights["_type"], "in a later piece")
 	assert.EqualValues(t, 19999, r.Summary["row"])
 }
 

@@ -2,7 +2,7 @@
 // for tests that kill it: what it prints is what it has logged.
 //
 // Rows have their number as the metric "row"; every 50th is so wide that it is
-// split. A number on a line of its own says that all rows below it were logged;
+// split, with a histogram in its last piece. A number on a line of its own says that all rows below it were logged;
 // "done" that all are acknowledged.
 package main
 
@@ -89,16 +89,17 @@ func task() carrier.Task {
 }
 
 func logRows(s *carrier.Stream) error {
-	wide := make([]attribute.KeyValue, 250)
-	for i := range wide {
-		wide[i] = attribute.Int(fmt.Sprintf("wide/%d", i), i)
+	var wide []attribute.KeyValue
+	for i := range 250 {
+		wide = append(wide, attribute.Int(fmt.Sprintf("wide/%d", i), i))
 	}
+	wide = append(wide, attribute.Float64Slice("weights", []float64{1, 2, 2, 3}))
 	for i := int64(0); i < *rows; {
 		row := []attribute.KeyValue{attribute.Int64("row", *first+i), attribute.Float64("loss", 1/float64(i+1))}
 		if i%50 == 0 {
 			row = append(row, wide...)
 		}
-		switch err := s.Row(time.Now(), i, true, row, nil); {
+		switch err := s.Row(time.Now(), i, true, row, []string{"weights"}); {
 		case errors.Is(err, carrier.ErrFull):
 			time.Sleep(10 * time.Millisecond) // a test wants all of them
 			continue
