@@ -43,10 +43,11 @@ type savedLinks struct {
 	Packed []byte  `cbor:"2,keyasint"`
 }
 
+// Flags of a packed link. Their numbers are in files: they never change.
 const (
-	flagKnown = 1 << iota
-	flagDecided
-	flagRoot
+	flagKnown   byte = 1
+	flagDecided byte = 2
+	flagRoot    byte = 4
 )
 
 // Save turns what a call learned into what the journal keeps.
