@@ -27,8 +27,8 @@ func (p *Pipeline) writeLoop(ctx context.Context) {
 		case <-p.wake.write:
 		}
 		if !now {
-			// A quarter is left for the writing itself, and for a busy machine.
-			wait := time.NewTimer(p.cfg.Flush * 3 / 4)
+			// Half is left for the writing itself, and for a busy machine.
+			wait := time.NewTimer(p.cfg.Flush / 2)
 			select {
 			case <-ctx.Done():
 			case <-p.wake.flush:

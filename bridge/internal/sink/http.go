@@ -31,7 +31,10 @@ func HTTP(o Options) (Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
+	if def, ok := http.DefaultTransport.(*http.Transport); ok { // instrumentation replaces it
+		transport = def.Clone()
+	}
 	transport.TLSClientConfig = s.tls
 	return &httpSink{settings: s, where: s.endpoint.Redacted(), client: &http.Client{
 		Transport: transport,

@@ -180,6 +180,17 @@ func TestHTTPSendsTheBytes(t *testing.T) {
 	}
 }
 
+func TestHTTPWhereInstrumentationReplacedTheTransport(t *testing.T) {
+	before := http.DefaultTransport
+	defer func() { http.DefaultTransport = before }()
+	http.DefaultTransport = struct{ http.RoundTripper }{before}
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	s, err := HTTP(Options{Endpoint: server.URL})
+	make1(t, s, err)
+	require.NoError(t, s.Export(t.Context(), request(t)))
+}
+
 func TestHTTPAnswers(t *testing.T) {
 	for _, tt := range []struct {
 		code  int

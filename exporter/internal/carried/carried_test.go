@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -71,6 +72,7 @@ type site struct {
 
 func newSite(t *testing.T, dice *rand.Rand) *site {
 	t.Helper()
+	dependOn(t, "../../../bridge/internal")
 	s := &site{t: t, dir: t.TempDir(), dice: dice, fates: map[string]int{}}
 	s.start()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -88,6 +90,13 @@ func newSite(t *testing.T, dice *rand.Rand) *site {
 		s.stop()
 	})
 	return s
+}
+
+// dependOn has the go command run the tests again when the program's source
+// changed: it cannot know that they build it, but notes which folders they read.
+func dependOn(t *testing.T, dir string) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(dir, func(_ string, _ fs.DirEntry, err error) error { return err }))
 }
 
 func (s *site) start() {
