@@ -29,6 +29,7 @@ type Pipeline struct {
 
 	rowLimit, eventLimit int64
 	unwritten            atomic.Int64  // bytes in segments that are not in the spool
+	inherited            atomic.Int64  // bytes that killed processes left, and that are not sent yet
 	refusedRows          atomic.Uint64 // by ErrFull
 	closed               atomic.Bool
 	urgent               atomic.Bool // send as soon as it is written

@@ -568,6 +568,42 @@ func TestTheNextProcessSendsWhatWasLeft(t *testing.T) {
 	})
 }
 
+func TestAProgramThatDiesAgainAndAgainDoesNotFillTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		away := &collector{answer: func(int) error { return errors.New("away") }}
+		taken := 0
+		for range 5 {
+			p, _ := open(t, Config{Sink: away, Dir: dir, MaxBytes: 256 << 10})
+			synctest.Wait()
+			s := p.Open(owner)
+			for s.Row(start, 0, false, number(taken), nil) == nil {
+				taken++
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			require.Error(t, p.Shutdown(ctx))
+			cancel()
+		}
+		size := int64(0)
+		require.NoError(t, filepath.WalkDir(dir, func(_ string, e os.DirEntry, err error) error {
+			if err == nil && !e.IsDir() {
+				info, err := e.Info()
+				size += info.Size()
+				return err
+			}
+			return err
+		}))
+		assert.LessOrEqual(t, size, int64(256<<10))
+
+		c := &collector{}
+		p, _ := open(t, Config{Sink: c, Dir: dir, MaxBytes: 256 << 10})
+		time.Sleep(time.Minute)
+		assert.Len(t, c.values("row"), taken)
+		require.NoError(t, p.Open(owner).Row(start, 0, false, number(0), nil), "there is room again")
+		require.NoError(t, p.Flush(t.Context()))
+	})
+}
+
 func TestARunOpenedAgainGoesOnCounting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &collector{}

@@ -119,6 +119,15 @@ func (s *sender) adopt() {
 		s.p.report.once(troubleLeft, "%w", err)
 	}
 	s.adopted = append(s.adopted, found...)
+	s.weigh()
+}
+
+func (s *sender) weigh() {
+	var n int64
+	for _, left := range s.adopted {
+		n += left.Size()
+	}
+	s.p.inherited.Store(n)
 }
 
 // send sends one request, until it is acknowledged, refused for good, or the
@@ -165,6 +174,8 @@ func (s *sender) send(ctx context.Context, from *spool.Spool) {
 			s.pace.sent(time.Now(), batch.Count)
 		}
 		p.progress.finish(batch.Count)
+	} else {
+		s.weigh()
 	}
 	if p.unwritten.Load() > 0 {
 		wake(p.wake.write) // there is room now
@@ -173,6 +184,7 @@ func (s *sender) send(ctx context.Context, from *spool.Spool) {
 
 func (s *sender) done(from *spool.Spool) {
 	s.adopted = shift(s.adopted, 1)
+	s.weigh()
 	if err := from.Close(); err != nil {
 		s.p.report.once(troubleSpool, "%w", err)
 	}

@@ -190,8 +190,10 @@ func (s *Stream) begin(a admission) (*segment, error) {
 		if a == rows {
 			limit = p.rowLimit
 		}
+		// What others left counts, so that a program that dies again and again
+		// while the collector is away does not fill the disk.
 		unwritten := p.unwritten.Load()
-		if unwritten > min(maxUnwritten, limit) || unwritten+p.spool.Size() > limit {
+		if unwritten > min(maxUnwritten, limit) || unwritten+p.spool.Size()+p.inherited.Load() > limit {
 			return nil, s.refuse(a)
 		}
 	}
