@@ -224,9 +224,21 @@ func (e *Engine) dispatch(req *request, out placement.Outcome) {
 		if e.unplaced(subject, payload, p) {
 			continue
 		}
+		if len(payload.Items) == 0 {
+			// Nothing for the run, and no reason to open it: a replayed task, say.
+			e.countDrops(subject, payload)
+			continue
+		}
 		b.add(subject, payload, p.Decision)
 	}
 	b.send(e)
+}
+
+// countDrops counts what is wrong with a unit that no run will report.
+func (e *Engine) countDrops(s *placement.Subject, p *intake.Payload) {
+	for _, d := range p.Drops {
+		e.count.drop(d.Reason, d.Items, fmt.Sprintf("span %q of trace %s: %s", s.Name, s.Trace, d.Text))
+	}
 }
 
 // unplaced counts what belongs to no run, and tells whether this does.
@@ -235,9 +247,7 @@ func (e *Engine) unplaced(s *placement.Subject, p *intake.Payload, placed *place
 	if d != nil && !d.Refused() {
 		return false
 	}
-	for _, drop := range p.Drops {
-		e.count.drop(drop.Reason, drop.Items, fmt.Sprintf("span %q of trace %s: %s", s.Name, s.Trace, drop.Text))
-	}
+	e.countDrops(s, p)
 	if d != nil {
 		if s.Task == nil || d.Span != s.Span { // the task itself was counted as refused
 			e.count.drop(DropRefused, max(len(p.Items), 1), "")

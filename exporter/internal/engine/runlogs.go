@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -166,13 +167,22 @@ func (e *Engine) rebuild(now int64, l *runLog) (*openRun, error) {
 	if err != nil {
 		return nil, fmt.Errorf("run %q: %w", l.key, err)
 	}
-	for _, path := range parts {
-		dir := filepath.Base(path)
-		if !e.ours(l, dir) {
-			continue
-		}
+	parts = slices.DeleteFunc(parts, func(dir string) bool { return !e.ours(l, dir) })
+	for i, dir := range parts {
+		ended, err := scan(l.logPath(dir), nil)
 		state.ReplayPart(dir)
-		if err := e.reopen(l, state, dir, dotwandb.FileHeaderSize); err != nil {
+		switch {
+		case err != nil:
+		case ended:
+			// Not reopened: the marker beside it says whether it was uploaded.
+			_, err = scan(l.logPath(dir), state)
+		case i < len(parts)-1:
+			_, err = scan(l.logPath(dir), state)
+			state.Broken() // given up as damaged: the run went on in the next
+		default:
+			err = e.reopen(l, state, dir, dotwandb.FileHeaderSize)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("run %q: %w", l.key, err)
 		}
 	}
@@ -185,10 +195,41 @@ func (e *Engine) rebuild(now int64, l *runLog) (*openRun, error) {
 	return e.resumed(now, l, state), nil
 }
 
+// scan reads a log as far as it is whole, into the state where there is one, and
+// tells whether it has its exit.
+func scan(path string, state *run.State) (ended bool, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	r, err := dotwandb.NewReader(f, dotwandb.Strict)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", path, err)
+	}
+	for {
+		b, err := r.Next()
+		if err != nil {
+			return ended, nil // its end, or damage: what is behind was given up
+		}
+		if state == nil {
+			rec, err := dotwandb.Decode(b)
+			ended = err == nil && rec.Exit != nil
+		} else if _, err := state.Replay(b); err != nil {
+			return false, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+}
+
+// logPath is where a part's log lies.
+func (l *runLog) logPath(dir string) string {
+	return filepath.Join(l.folder.Dir(), dir, "run-"+l.key.ID+".wandb")
+}
+
 // ours tells whether a part is of this run, and was written by this exporter:
 // another project's run may have the same id, and W&B's own client writes here too.
 func (e *Engine) ours(l *runLog, dir string) bool {
-	f, err := os.Open(filepath.Join(l.folder.Dir(), dir, "run-"+l.key.ID+".wandb"))
+	f, err := os.Open(l.logPath(dir))
 	if err != nil {
 		return false
 	}

@@ -28,6 +28,7 @@ type attributes struct {
 	summary                    []run.Value
 	ranks                      runid.Ranks
 	hasRanks                   bool
+	rankScope                  string
 	flyteRun, flyteAction      string
 	replayed                   bool
 	exitCode, processCode      *int64
@@ -102,7 +103,7 @@ func (r *reader) wandb(a *attributes, key string, v pcommon.Value) {
 	case semconv.Worker:
 		a.rank(v, &a.ranks.Worker)
 	case semconv.RankScope:
-		a.ranks.WorkerScope = v.AsString() == "worker"
+		a.rankScope = v.AsString()
 	case semconv.Carrier:
 		a.carrier = v.Type() == pcommon.ValueTypeBool && v.Bool() || v.AsString() == "true"
 	case semconv.Task:

@@ -135,11 +135,15 @@ func (r *reader) placementTask(a *attributes, s *placement.Subject, mode placeme
 	return t
 }
 
+// ranks are the nearest numbers, with the nearest word on their scope: a program
+// knows its numbers once, and says the scope where it starts a task.
 func (r *reader) ranks(a *attributes) runid.Ranks {
+	ranks := r.defs.resource.ranks
 	if a.hasRanks {
-		return a.ranks
+		ranks = a.ranks
 	}
-	return r.defs.resource.ranks
+	ranks.WorkerScope = cmp.Or(a.rankScope, r.defs.scope.rankScope, r.defs.resource.rankScope) == "worker"
+	return ranks
 }
 
 // runTask is what the task says to its run.
