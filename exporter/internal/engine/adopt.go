@@ -29,6 +29,10 @@ func (e *Engine) adopt() error {
 	return errors.Join(errs...)
 }
 
+// closedKept is how long the state of a run that has ended is kept. What comes
+// for it later, if anything, is judged by its logs.
+const closedKept = 7 * 24 * time.Hour
+
 func (e *Engine) adoptFolder(dir string) error {
 	folder, err := e.root.FolderAt(dir)
 	if err != nil {
@@ -38,6 +42,9 @@ func (e *Engine) adoptFolder(dir string) error {
 		e.cfg.Logger.Warn("leftovers of a killed exporter are still there", zap.Error(err))
 	} else if len(aside) > 0 {
 		e.cfg.Logger.Info("leftovers of a killed exporter were put aside", zap.Strings("to", aside))
+	}
+	if _, err := folder.DropClosed(e.cfg.Now().Add(-closedKept)); err != nil {
+		e.cfg.Logger.Warn("states of runs that ended long ago are still there", zap.Error(err))
 	}
 	states, err := folder.OpenStates()
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // State files are small files of a run that are replaced as a whole. Those of
@@ -94,6 +95,27 @@ func (f *Folder) DropState(key string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// DropClosed removes the states of runs that ended before a time, and tells how
+// many. Who asks for one of them later reads the run's logs.
+func (f *Folder) DropClosed(before time.Time) (n int, err error) {
+	entries, err := os.ReadDir(f.private(closedDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("states of runs that have ended: %w; %s", err, remedy(err))
+	}
+	var errs []error
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !strings.HasSuffix(e.Name(), stateSuffix) || !info.ModTime().Before(before) {
+			continue
+		}
+		if err := os.Remove(f.private(closedDir, e.Name())); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		n++
+	}
+	return n, errors.Join(errs...)
 }
 
 // StateFile is the state of some open run.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -61,4 +62,25 @@ func TestOpenStates(t *testing.T) {
 	states, err = f.OpenStates()
 	require.NoError(t, err)
 	assert.Len(t, states, 1)
+}
+
+func TestDropClosed(t *testing.T) {
+	root, err := OpenRoot(t.TempDir(), Options{})
+	require.NoError(t, err)
+	defer root.Close()
+	f, err := root.Folder("", "")
+	require.NoError(t, err)
+	require.NoError(t, f.WriteState("open", true, []byte("o")))
+	require.NoError(t, f.WriteState("ended", false, []byte("e")))
+	n, err := f.DropClosed(time.Now().Add(-time.Hour))
+	require.NoError(t, err)
+	require.Zero(t, n, "it ended just now")
+	n, err = f.DropClosed(time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	_, _, err = f.ReadState("ended")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	_, open, err := f.ReadState("open")
+	require.NoError(t, err)
+	require.True(t, open)
 }
