@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -41,11 +42,11 @@ func capture(t *testing.T, name string) []captured {
 	var list []captured
 	for d := json.NewDecoder(bytes.NewReader(text)); ; {
 		var c captured
-		if err := d.Decode(&c); err == io.EOF {
+		err := d.Decode(&c)
+		if errors.Is(err, io.EOF) {
 			break
-		} else {
-			require.NoError(t, err)
 		}
+		require.NoError(t, err)
 		list = append(list, c)
 	}
 	slices.SortStableFunc(list, func(a, b captured) int { return a.N - b.N })

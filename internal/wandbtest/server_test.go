@@ -32,7 +32,13 @@ func inBubble(t *testing.T, opts Options, test func(t *testing.T, a *asker)) {
 	})
 }
 
-func (a *asker) do(method, target, body string) (*http.Response, string, error) {
+// answered is an answer whose body was read.
+type answered struct {
+	StatusCode int
+	Header     http.Header
+}
+
+func (a *asker) do(method, target, body string) (answered, string, error) {
 	if strings.HasPrefix(target, "/") {
 		target = URL + target
 	}
@@ -46,11 +52,11 @@ func (a *asker) do(method, target, body string) (*http.Response, string, error) 
 	}
 	resp, err := a.client.Do(r)
 	if err != nil {
-		return nil, "", err
+		return answered{}, "", err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	return resp, string(text), err
+	return answered{resp.StatusCode, resp.Header}, string(text), err
 }
 
 // graphql asks, expects an answer, and gives its data. The document selects
@@ -65,7 +71,7 @@ func (a *asker) graphql(operation, variables string) map[string]any {
 	return answer.Data
 }
 
-func (a *asker) stream(body string) (*http.Response, string, error) {
+func (a *asker) stream(body string) (answered, string, error) {
 	return a.do(http.MethodPost, "/files/"+Entity+"/p/r/file_stream", body)
 }
 
@@ -194,20 +200,20 @@ func TestFaults(t *testing.T) {
 		name    string
 		fault   Fault
 		applied bool
-		check   func(t *testing.T, resp *http.Response, text string, err error)
+		check   func(t *testing.T, resp answered, text string, err error)
 	}{
-		{"status", Fault{Status: 429, RetryAfter: "1.5"}, false, func(t *testing.T, resp *http.Response, _ string, err error) {
+		{"status", Fault{Status: 429, RetryAfter: "1.5"}, false, func(t *testing.T, resp answered, _ string, err error) {
 			require.NoError(t, err)
 			assert.Equal(t, 429, resp.StatusCode)
 			assert.Equal(t, "1.5", resp.Header.Get("Retry-After"))
 		}},
-		{"reset", Fault{Reset: true}, false, func(t *testing.T, _ *http.Response, _ string, err error) { assert.Error(t, err) }},
-		{"lost", Fault{Lost: true}, true, func(t *testing.T, _ *http.Response, _ string, err error) { assert.Error(t, err) }},
-		{"malformed", Fault{Malformed: true}, true, func(t *testing.T, _ *http.Response, text string, err error) {
+		{"reset", Fault{Reset: true}, false, func(t *testing.T, _ answered, _ string, err error) { assert.Error(t, err) }},
+		{"lost", Fault{Lost: true}, true, func(t *testing.T, _ answered, _ string, err error) { assert.Error(t, err) }},
+		{"malformed", Fault{Malformed: true}, true, func(t *testing.T, _ answered, text string, err error) {
 			require.NoError(t, err)
 			assert.False(t, json.Valid([]byte(text)))
 		}},
-		{"errors", Fault{Errors: []string{"no"}}, false, func(t *testing.T, resp *http.Response, text string, err error) {
+		{"errors", Fault{Errors: []string{"no"}}, false, func(t *testing.T, resp answered, text string, err error) {
 			require.NoError(t, err)
 			assert.Equal(t, 200, resp.StatusCode)
 			assert.JSONEq(t, `{"data":null,"errors":[{"message":"no"}]}`, text)
