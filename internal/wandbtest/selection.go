@@ -25,6 +25,29 @@ func Missing(document string, data any) []string {
 	return missing
 }
 
+// Selection lists what a GraphQL document selects, each field by its path, in
+// the order of the document.
+func Selection(document string) []string {
+	p := parser{tokens: tokens(document), fragments: map[string][]field{}}
+	return p.paths(p.document(), "")
+}
+
+func (p *parser) paths(fields []field, prefix string) []string {
+	var list []string
+	for _, f := range fields {
+		switch {
+		case f.spread && f.name != "":
+			list = append(list, p.paths(p.fragments[f.name], prefix)...)
+		case f.spread:
+			list = append(list, p.paths(f.fields, prefix)...)
+		default:
+			list = append(list, prefix+f.name)
+			list = append(list, p.paths(f.fields, prefix+f.name+".")...)
+		}
+	}
+	return list
+}
+
 // field of a selection set, or with spread a fragment in its place.
 type field struct {
 	name   string

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -317,4 +319,27 @@ func TestMissing(t *testing.T) {
 		map[string]any{"b": 1, "c": map[string]any{}, "f": 3},
 	}}
 	assert.Equal(t, []string{"a.c.e", "a.f is no object", "a.g"}, Missing(doc, data))
+	assert.Equal(t, []string{"a", "a.b", "a.c", "a.c.e", "a.f", "a.f.h", "a.g"}, Selection(doc))
+}
+
+// Over a port, as the command serves it, a fault is a reset of TCP.
+func TestFaultsOverAPort(t *testing.T) {
+	s := New(Options{})
+	web := httptest.NewServer(s)
+	defer web.Close()
+	defer s.Close()
+	s.Script(GraphQL, Fault{Reset: true})
+	client := web.Client()
+	defer client.CloseIdleConnections()
+	ask := func() error {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, web.URL+"/graphql", strings.NewReader(`{"operationName":"Viewer","query":"query Viewer{}"}`))
+		require.NoError(t, err)
+		resp, err := client.Do(r)
+		if err == nil {
+			err = resp.Body.Close()
+		}
+		return err
+	}
+	assert.ErrorIs(t, ask(), syscall.ECONNRESET)
+	assert.NoError(t, ask())
 }
