@@ -1,11 +1,14 @@
 package runview
 
-import "github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
+import (
+	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
+	"github.com/otel-wandb/otel-wandb/internal/extjson"
+)
 
 // put sets the value of an item in a nested map, and tells whether its JSON was
 // fit to read. One that is not is kept as its text: to show beats to hide.
 func put(into map[string]any, it *dotwandb.Item) bool {
-	v, err := DecodeJSON(it.JSON)
+	v, err := extjson.Decode(it.JSON)
 	if err != nil {
 		v = it.JSON
 	}
