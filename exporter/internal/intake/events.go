@@ -8,6 +8,7 @@ import (
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/placement"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
+	"github.com/otel-wandb/otel-wandb/internal/runmode"
 	"github.com/otel-wandb/otel-wandb/internal/semconv"
 )
 
@@ -233,7 +234,7 @@ func (r *reader) start(s *placement.Subject, p *Payload, f from, at int64, m pco
 	}
 	mode := r.mode(&a, s.Name, &p.Drops)
 	if mode == 0 {
-		mode = placement.ModeAuto // who announces itself is a task
+		mode = runmode.Auto // who announces itself is a task
 	}
 	if s.Stamp != nil && s.Stamp.Owner == s.Span && s.Stamp.Start != 0 {
 		at = s.Stamp.Start

@@ -10,6 +10,7 @@ import (
 	"github.com/otel-wandb/otel-wandb/exporter/internal/placement"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
+	"github.com/otel-wandb/otel-wandb/internal/runmode"
 	"github.com/otel-wandb/otel-wandb/internal/semconv"
 )
 
@@ -86,20 +87,16 @@ func clip(s string) string {
 }
 
 // mode reads a run mode. A task rule stands in where the span has none.
-func (r *reader) mode(a *attributes, spanName string, drops *[]run.Drop) placement.Mode {
+func (r *reader) mode(a *attributes, spanName string, drops *[]run.Drop) runmode.Mode {
 	name := a.mode
 	if name == "" {
 		name = r.opts.rule(spanName, r.defs.scopeName)
 	}
-	switch name {
-	case "":
+	if name == "" {
 		return 0
-	case semconv.ModeAuto:
-		return placement.ModeAuto
-	case semconv.ModeNew:
-		return placement.ModeNew
-	case semconv.ModeShared:
-		return placement.ModeShared
+	}
+	if mode, ok := runmode.Parse(name); ok {
+		return mode
 	}
 	*drops = append(*drops, run.Drop{
 		Reason: DropUnknownMode, Items: 1,
@@ -109,7 +106,7 @@ func (r *reader) mode(a *attributes, spanName string, drops *[]run.Drop) placeme
 }
 
 // placementTask is what the span asks for, the nearest first.
-func (r *reader) placementTask(a *attributes, s *placement.Subject, mode placement.Mode, start int64) *placement.Task {
+func (r *reader) placementTask(a *attributes, s *placement.Subject, mode runmode.Mode, start int64) *placement.Task {
 	scope, res := &r.defs.scope, &r.defs.resource
 	t := &placement.Task{
 		Mode: mode, Start: start,

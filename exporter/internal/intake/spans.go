@@ -8,6 +8,7 @@ import (
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/placement"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
+	"github.com/otel-wandb/otel-wandb/internal/runmode"
 	"github.com/otel-wandb/otel-wandb/internal/semconv"
 )
 
@@ -74,7 +75,7 @@ func (r *reader) ordinary(a *attributes, s *placement.Subject, p *Payload, span 
 	s.Events = s.Events || len(a.config) > 0 || len(a.summary) > 0
 	rootless := mode == 0 && s.Stamp == nil && s.Parent == (placement.SpanID{}) && !r.opts.RootlessOff && s.Events
 	if rootless {
-		mode = placement.ModeAuto
+		mode = runmode.Auto
 	}
 	if mode != 0 {
 		s.Task = r.placementTask(a, s, mode, start)

@@ -5,9 +5,10 @@ import (
 	"slices"
 
 	"github.com/otel-wandb/otel-wandb/internal/runid"
+	"github.com/otel-wandb/otel-wandb/internal/runmode"
 )
 
-// decide is the modes table of the conventions. parent is the decision of the
+// decide is where a task belongs, by the table of run modes. parent is the decision of the
 // nearest ancestor task, nil where there is none.
 func (t *Table) decide(s *Subject, parent *Decision) *Decision {
 	task := s.Task
@@ -29,34 +30,26 @@ func (t *Table) decide(s *Subject, parent *Decision) *Decision {
 		}
 		asked = clean
 	}
-	parentsID := parent != nil && (asked == "" || asked == parent.Run.ID)
-
+	ask := runmode.Ask{Mode: task.Mode, ID: asked, Away: away, Parent: parent != nil}
+	if parent != nil {
+		ask.ParentID = parent.Run.ID
+	}
+	verdict := runmode.Decide(ask)
 	switch {
-	case task.Mode == ModeShared && asked == "" && parent == nil:
+	case verdict.Outcome == runmode.Joins:
+		return t.join(d, parent)
+	case verdict.Reason == runmode.SharedAlone:
 		return t.refuse(d, s, RefusedSharedAlone,
 			"mode shared needs a parent run, and none of its ancestors is a task: start it under a task, use mode auto, or ask for a run with wandb.run.id")
-	case task.Mode == ModeShared && asked == "" && away:
+	case verdict.Reason == runmode.SharedElsewhere:
 		return t.refuse(d, s, RefusedSharedElsewhere, fmt.Sprintf(
 			"mode shared asks for %q, but its parent's run is in %q: leave out host, entity and project, or name the run with wandb.run.id",
 			place(where), place(parent.Run)))
-	case task.Mode != ModeNew && parentsID && !away:
-		return t.join(d, parent)
 	}
 
-	where.ID = asked
-	switch {
-	case task.Mode == ModeShared:
-		d.Rule = RuleJoinsAskedID
-	case asked != "":
-		d.Rule = RuleOpensAskedID
-	case task.Rootless:
+	where.ID, d.Rule = asked, Rule(verdict.Rule)
+	if task.Rootless && d.Rule == RuleOpens {
 		d.Rule = RuleRootless
-	case task.Mode == ModeNew:
-		d.Rule = RuleOpensNew
-	case away:
-		d.Rule = RuleOpensAway
-	default:
-		d.Rule = RuleOpens
 	}
 	if asked == "" {
 		if _, changed := runid.Sanitize(task.Base); changed {
@@ -70,14 +63,14 @@ func (t *Table) decide(s *Subject, parent *Decision) *Decision {
 	}
 	if task.Group != "" {
 		d.Group = task.Group
-	} else if d.Group == "" && task.Mode == ModeNew && parent != nil {
+	} else if d.Group == "" && task.Mode == runmode.New && parent != nil {
 		d.Group = parent.Group
 		if d.Group == "" {
 			d.Group = parent.Run.ID
 		}
 	}
 	d.Role, d.OwnerSpan, d.OwnerStart = RoleOwner, s.Span, task.Start
-	if task.Mode == ModeShared {
+	if task.Mode == runmode.Shared {
 		d.Role, d.OwnerSpan = RoleGuest, SpanID{}
 	}
 	// An owner is a task none of whose ancestors is on the same run.
@@ -93,7 +86,7 @@ func (t *Table) decide(s *Subject, parent *Decision) *Decision {
 // derived is the id of a task that asks for none, and the group its ranks make.
 func (task *Task) derived() (id, group string) {
 	base, _ := runid.Sanitize(task.Base)
-	id, group = task.Ranks.Derive(base, task.Mode == ModeNew)
+	id, group = task.Ranks.Derive(base, task.Mode == runmode.New)
 	id, _ = runid.Sanitize(id) // a suffix may make it too long
 	return id, group
 }
@@ -120,7 +113,7 @@ func (t *Table) askedID(s *Subject, parent *Decision, d *Decision) string {
 			continue
 		}
 		d.defaultIDs = append(slices.Clip(d.defaultIDs), id)
-		if asked == "" && (task.Mode != ModeNew || parent == nil) {
+		if asked == "" && (task.Mode != runmode.New || parent == nil) {
 			asked = id
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 
 	"github.com/otel-wandb/otel-wandb/internal/runid"
+	"github.com/otel-wandb/otel-wandb/internal/runmode"
 )
 
 // TraceID is OpenTelemetry's.
@@ -15,35 +16,25 @@ type SpanID [8]byte
 func (t TraceID) String() string { return hex.EncodeToString(t[:]) }
 func (s SpanID) String() string  { return hex.EncodeToString(s[:]) }
 
-// Mode is a task's run mode.
-type Mode uint8
-
-// The run modes of the conventions.
-const (
-	ModeAuto Mode = iota + 1
-	ModeNew
-	ModeShared
-)
-
 // Rule names what decided. It is shown by explain, and stays the same for ever.
 type Rule string
 
 // Rules that place, or that find no run.
 const (
-	RuleStamp         Rule = "stamp"            // the item says it
-	RuleAncestor      Rule = "ancestor"         // the nearest ancestor task's run
-	RuleJoinsParent   Rule = "joins_parent"     // a task on its parent's run
-	RuleOpens         Rule = "opens"            // a task with no parent run
-	RuleOpensAskedID  Rule = "opens_asked_id"   // a task that asked for another id
-	RuleOpensNew      Rule = "opens_new"        // mode new
-	RuleOpensAway     Rule = "opens_elsewhere"  // another host, entity or project than the parent's run
-	RuleJoinsAskedID  Rule = "joins_asked_id"   // shared, with another id
-	RuleRootless      Rule = "rootless"         // a root without a mode that logs
-	RuleNoTask        Rule = "no_task"          // no task among the ancestors
-	RuleNoSpan        Rule = "no_span"          // an item without a span
-	RuleParentMissing Rule = "parent_missing"   // settled: an ancestor never came
-	RuleCycle         Rule = "span_cycle"       // a span that is its own ancestor
-	RuleUnderRefused  Rule = "refused_ancestor" // under a refused task
+	RuleStamp         Rule = "stamp"                    // the item says it
+	RuleAncestor      Rule = "ancestor"                 // the nearest ancestor task's run
+	RuleJoinsParent        = Rule(runmode.JoinsParent)  // a task on its parent's run
+	RuleOpens              = Rule(runmode.OpensPlain)   // a task with no parent run
+	RuleOpensAskedID       = Rule(runmode.OpensAskedID) // a task that asked for another id
+	RuleOpensNew           = Rule(runmode.OpensNew)     // mode new
+	RuleOpensAway          = Rule(runmode.OpensAway)    // another host, entity or project than the parent's run
+	RuleJoinsAskedID       = Rule(runmode.JoinsAskedID) // shared, with another id
+	RuleRootless      Rule = "rootless"                 // a root without a mode that logs
+	RuleNoTask        Rule = "no_task"                  // no task among the ancestors
+	RuleNoSpan        Rule = "no_span"                  // an item without a span
+	RuleParentMissing Rule = "parent_missing"           // settled: an ancestor never came
+	RuleCycle         Rule = "span_cycle"               // a span that is its own ancestor
+	RuleUnderRefused  Rule = "refused_ancestor"         // under a refused task
 )
 
 // Reason names why a task was refused.
@@ -51,8 +42,8 @@ type Reason string
 
 // Reasons of refusal.
 const (
-	RefusedSharedAlone     Reason = "shared_without_parent"
-	RefusedSharedElsewhere Reason = "shared_elsewhere"
+	RefusedSharedAlone            = Reason(runmode.SharedAlone)
+	RefusedSharedElsewhere        = Reason(runmode.SharedElsewhere)
 	RefusedHost            Reason = "host_not_allowed"
 	RefusedProject         Reason = "bad_project"
 	RefusedEntity          Reason = "bad_entity"
@@ -61,7 +52,7 @@ const (
 
 // Task is what a span that takes part in run creation asks for.
 type Task struct {
-	Mode  Mode
+	Mode  runmode.Mode
 	Asked runid.Coordinates // by the span itself or its scope; ID by the span only
 	// Default ids hold for the outermost task under that scope, or of that resource.
 	ScopeID, ResourceID string

@@ -10,6 +10,7 @@ import (
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/codec"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
+	"github.com/otel-wandb/otel-wandb/internal/runmode"
 )
 
 // What the placement cases in testdata do not reach: size, and the journal's form.
@@ -42,7 +43,7 @@ func link(span, parent int) Unit {
 	return u
 }
 
-func task(span, parent int, mode Mode) Unit {
+func task(span, parent int, mode runmode.Mode) Unit {
 	u := row(span, parent)
 	u.Subject.Task = &Task{Mode: mode, Base: "run-" + u.Subject.Span.String(), Start: now}
 	return u
@@ -80,7 +81,7 @@ func TestAMillionSpansOfOneTraceWithoutRoot(t *testing.T) {
 		{"a chain, children first", func(i int) Unit { return link(i+1, i+2) }, 0, most},
 		{"a chain, parents first", func(i int) Unit { return link(n-i+1, n-i+2) }, 0, most},
 		// A task that waits is remembered in any case: max_waiting bounds it.
-		{"tasks of one missing parent", func(i int) Unit { return task(i+2, 1, ModeAuto) }, most, most},
+		{"tasks of one missing parent", func(i int) Unit { return task(i+2, 1, runmode.Auto) }, most, most},
 		{"stamped spans", func(i int) Unit {
 			u := row(i+2, 1)
 			u.Subject.Stamp = &Stamp{Run: runid.Coordinates{ID: "r"}, Owner: id(1)}
@@ -131,7 +132,7 @@ func TestADeepChainOfRowsFindsItsRoot(t *testing.T) {
 					placed += len(table.Place(now, []Unit{row(span, span-1)}).Placed)
 				}
 				assert.Zero(t, placed, "all wait")
-				out := table.Place(now, []Unit{task(1, 0, ModeAuto)})
+				out := table.Place(now, []Unit{task(1, 0, runmode.Auto)})
 				assert.Len(t, out.Placed, n, "the task places all that waited")
 			})
 			assert.Zero(t, table.Waiting())
@@ -149,7 +150,7 @@ func TestOneMissingParentWokenAtTheEnd(t *testing.T) {
 	within(t, time.Minute, func() {
 		require.Len(t, table.Place(now, units).Waiting, n)
 		require.Empty(t, table.Place(now, []Unit{link(2, 1)}).Placed, "one step up, and they wait on")
-		require.Len(t, table.Place(now, []Unit{task(1, 0, ModeNew)}).Placed, n+1)
+		require.Len(t, table.Place(now, []Unit{task(1, 0, runmode.New)}).Placed, n+1)
 	})
 }
 
@@ -206,12 +207,12 @@ func reopen(t *testing.T, cfg Config, at int64, entries []Saved, waiters ...*Wai
 
 func TestEachDecisionIsSavedOnce(t *testing.T) {
 	table := NewTable(testConfig())
-	first := Save(table.Place(now, []Unit{task(1, 0, ModeAuto)}).Learned)
+	first := Save(table.Place(now, []Unit{task(1, 0, runmode.Auto)}).Learned)
 	require.Len(t, first.Decisions, 1)
-	second := Save(table.Place(now, []Unit{task(2, 1, ModeNew), row(3, 2)}).Learned)
+	second := Save(table.Place(now, []Unit{task(2, 1, runmode.New), row(3, 2)}).Learned)
 	require.Len(t, second.Decisions, 1, "the parent's is saved already")
 	assert.Equal(t, first.Decisions[0].ID, second.Decisions[0].Up)
-	assert.True(t, Save(table.Place(now, []Unit{task(2, 1, ModeNew)}).Learned).Empty(), "a repeat teaches nothing")
+	assert.True(t, Save(table.Place(now, []Unit{task(2, 1, runmode.New)}).Learned).Empty(), "a repeat teaches nothing")
 	assert.True(t, Save(nil).Empty())
 }
 
@@ -219,9 +220,9 @@ func TestASnapshotSaysWhatItsEntriesSaid(t *testing.T) {
 	table := NewTable(testConfig())
 	var entries []Saved
 	for _, units := range [][]Unit{
-		{task(1, 0, ModeAuto), link(2, 1)},
-		{task(3, 2, ModeNew), task(4, 3, ModeShared)},
-		{inTrace(7, task(5, 0, ModeShared)), inTrace(7, link(6, 5))},
+		{task(1, 0, runmode.Auto), link(2, 1)},
+		{task(3, 2, runmode.New), task(4, 3, runmode.Shared)},
+		{inTrace(7, task(5, 0, runmode.Shared)), inTrace(7, link(6, 5))},
 	} {
 		entries = append(entries, Save(table.Place(now, units).Learned))
 	}
@@ -248,7 +249,7 @@ func TestASnapshotSaysWhatItsEntriesSaid(t *testing.T) {
 		}
 	}
 	// New decisions get numbers that no saved one has.
-	d := again(t, fromSnapshot, task(9, 4, ModeNew))
+	d := again(t, fromSnapshot, task(9, 4, runmode.New))
 	assert.Greater(t, d.id, table.nextID-1)
 }
 
@@ -272,7 +273,7 @@ func TestAResetForgetsWhatStoodBeforeTheSnapshot(t *testing.T) {
 
 func TestADamagedEntryIsAnErrorWithCoordinates(t *testing.T) {
 	table := NewTable(testConfig())
-	saved := Save(table.Place(now, []Unit{task(1, 0, ModeAuto)}).Learned)
+	saved := Save(table.Place(now, []Unit{task(1, 0, runmode.Auto)}).Learned)
 
 	short := saved
 	short.Links = []savedLinks{{Trace: TraceID{1}, Packed: saved.Links[0].Packed[:10]}}
@@ -287,10 +288,10 @@ func TestADamagedEntryIsAnErrorWithCoordinates(t *testing.T) {
 
 func TestARestartPlacesOwnersBeforeTheirRows(t *testing.T) {
 	table := NewTable(testConfig())
-	first := table.Place(now, []Unit{row(3, 2), task(2, 1, ModeAuto)})
+	first := table.Place(now, []Unit{row(3, 2), task(2, 1, runmode.Auto)})
 	require.Len(t, first.Waiting, 2)
 	entries := []Saved{Save(first.Learned)}
-	out := table.Place(now, []Unit{task(1, 0, ModeAuto)})
+	out := table.Place(now, []Unit{task(1, 0, runmode.Auto)})
 	entries = append(entries, Save(out.Learned))
 
 	// Killed after the decision and before any row was written.
@@ -334,7 +335,7 @@ func TestStampsOfRecordsWithoutATraceAreBounded(t *testing.T) {
 
 func TestAStampedOwnerKeepsTheGroupOfItsRanks(t *testing.T) {
 	table := NewTable(testConfig())
-	u := task(1, 0, ModeNew)
+	u := task(1, 0, runmode.New)
 	u.Subject.Task.Ranks = runid.Ranks{Rank: 2, WorldSize: 4, LocalWorldSize: 4}
 	runID, group := u.Subject.Task.derived()
 	u.Subject.Stamp = &Stamp{Run: runid.Coordinates{ID: runID}, Owner: id(1)}
