@@ -10,6 +10,8 @@
 //	                                        ├─► Exporter ──┤      ▲
 //	LoggerProvider ──► batcher ──► Logs()  ─┘              └─► park (memory, bounded)
 //
+// A third face, [Sink], is for the bridge, which batches and waits itself.
+//
 // Telemetry never breaks the program. What cannot be written now, because the
 // disk is full or another program has the run, waits in the park and is tried
 // again; to the SDK, whose batchers drop what fails, it is taken. When the park

@@ -86,15 +86,22 @@ func (e *Exporter) Logs() sdklog.Exporter { return &logs{exporter: e} }
 
 var errShutdown = errors.New("wandb in process: shut down: shut the Exporter down after the providers that use it")
 
+// enter counts an export as under way, until under.Done. It is false after
+// Shutdown has begun.
+func (e *Exporter) enter() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.closed {
+		e.under.Add(1)
+	}
+	return !e.closed
+}
+
 // take writes a request, or parks it. An error means that it is lost.
 func (e *Exporter) take(r *request) error {
-	e.mu.Lock()
-	if e.closed {
-		e.mu.Unlock()
+	if !e.enter() {
 		return errShutdown
 	}
-	e.under.Add(1)
-	e.mu.Unlock()
 	defer e.under.Done()
 
 	err := e.write(r)
