@@ -124,12 +124,17 @@ func (r *Run) settle(b *Bridge, c *taskConfig, p *plan) (guest bool) {
 	switch {
 	case p.says.group != "":
 		r.group = p.says.group
-	case group != "":
+	case group != "" && p.common:
 		r.group = group
 	case p.mode == runmode.New && p.parent != nil:
 		if r.group = p.parent.group; r.group == "" {
 			r.group = p.parent.coords.ID
 		}
+	case group != "" && p.outer && r.parent.IsValid():
+		// Ranks that were started under one span have its trace in common.
+		r.group = r.self.TraceID().String()
+	default:
+		r.group = group
 	}
 	if p.outcome == runmode.Guest {
 		return true
@@ -161,6 +166,7 @@ func (r *Run) derive(b *Bridge, c *taskConfig, p *plan) (id, group string) {
 			flyteAction = kv.Value.String()
 		}
 	}
+	p.common = flyteRun != "" && flyteAction != ""
 	base := runid.Base(flyteRun, flyteAction, r.self.TraceID().String(), r.self.SpanID().String())
 	clean, changed := runid.Sanitize(base)
 	if changed {

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ type Bridge struct {
 	environ  map[string]string // propagated by environment; nil: nothing was
 	handler  func(error)
 	time     func() time.Time              // nil: time.Now
+	patience time.Duration                 // 0: defaultPatience
 	flush    []func(context.Context) error // of what Setup made beside the pipeline
 	close    []func(context.Context) error
 
@@ -138,21 +140,36 @@ func (b *Bridge) report(err error) {
 	b.handler(err)
 }
 
+// defaultPatience is how long a program waits for its collector when it ends.
+const defaultPatience = 10 * time.Second
+
+// bounded is ctx with a deadline: a collector that is gone must not keep a
+// program from ending.
+func (b *Bridge) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, has := ctx.Deadline(); has {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, cmp.Or(b.patience, defaultPatience))
+}
+
 // ForceFlush waits until all that was logged so far has been delivered, or ctx
-// ends. Its error says how much has not.
+// ends; 10 s where it has no deadline. Its error says how much has not.
 func (b *Bridge) ForceFlush(ctx context.Context) error {
 	if !b.enabled() {
 		return nil
 	}
-	var errs []error
+	ctx, cancel := b.bounded(ctx)
+	defer cancel()
+	errs := []error{b.pipeline.Flush(ctx)}
 	for _, f := range b.flush {
 		errs = append(errs, f(ctx))
 	}
-	return errors.Join(append(errs, b.pipeline.Flush(ctx))...)
+	return errors.Join(errs...)
 }
 
 // Shutdown delivers what is left and closes the bridge; what is not delivered
-// when ctx ends stays in the program's file for its next start. Call it when the
+// when ctx ends (after 10 s where it has no deadline) stays in the program's
+// file for its next start. Call it when the
 // program's tasks have ended. Tasks that go on, or start later, work as before,
 // and log nothing.
 func (b *Bridge) Shutdown(ctx context.Context) error {
@@ -160,6 +177,12 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	current.CompareAndSwap(b, nil)
+	ctx, cancel := b.bounded(ctx)
+	defer cancel()
+	if b.pipeline != nil && len(b.close) > 0 {
+		// Runs first, while there is time; what is left of them Shutdown says.
+		_ = b.pipeline.Flush(ctx)
+	}
 	var errs []error
 	for _, f := range b.close {
 		errs = append(errs, f(ctx))

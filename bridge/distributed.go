@@ -20,7 +20,10 @@ import (
 //	new     worker      N      all                   one a rank, id base-worker-W-rank-L, group base-worker-W
 //
 // An id asked for with [WithRunID] stays as it is. Mode shared needs a parent's
-// run or such an id: it is what the ranks have in common.
+// run or such an id: it is what the ranks have in common. Where they have no
+// base in common either (Flyte's names), the group of mode new is that of the
+// parent's run, else the trace they were started in; else name one, with
+// [WithGroup] or WANDB_RUN_GROUP.
 type Distributed struct {
 	Rank, LocalRank           int // among all, and on this node
 	WorldSize, LocalWorldSize int // number of ranks, and of those on this node

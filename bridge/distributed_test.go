@@ -48,6 +48,41 @@ func TestA5_IDsAndGroups(t *testing.T) {
 	}
 }
 
+// Without Flyte's names ranks have no base in common: a group of each rank's
+// own would be none.
+func TestA5_GroupsOfRanksWithoutABase(t *testing.T) {
+	carrier, _, caller := handedOver(t)
+	underRun := environment([]string{"TRACEPARENT=" + carrier["traceparent"], "BAGGAGE=" + carrier["baggage"]})
+	underSpan := environment([]string{"TRACEPARENT=" + carrier["traceparent"]})
+	for _, tt := range []struct {
+		name  string
+		env   map[string]string
+		group string
+	}{
+		{"under a run", underRun, "g"},
+		{"under a span", underSpan, caller.self.TraceID().String()},
+		{"alone", nil, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			env := rank(1, 1, 2)
+			delete(env, "OTEL_RESOURCE_ATTRIBUTES")
+			for k, v := range tt.env {
+				env[k] = v
+			}
+			p := newProgramIn(t, env)
+			_, run, err := StartTask(p.ctx, "train", WithMode(ModeNew))
+			require.NoError(t, err)
+			defer run.End(nil)
+			base := run.self.TraceID().String() + "-" + run.self.SpanID().String()
+			assert.Equal(t, base+"-rank-1", run.ID())
+			if tt.group == "" {
+				tt.group = base
+			}
+			assert.Equal(t, tt.group, run.Group())
+		})
+	}
+}
+
 // A6: which ranks leave logging to another.
 func TestA6_WhoSkips(t *testing.T) {
 	worker := WithRankScope(RankScopeWorker)

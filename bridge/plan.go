@@ -21,6 +21,7 @@ type plan struct {
 	asked   string            // the id asked for where that is another
 	ranks   runid.Ranks
 	outer   bool // no task of this process is above it
+	common  bool // the derived id's base is the same in all ranks
 }
 
 // plan decides, or says why there is nothing to decide.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -175,6 +176,18 @@ func TestHowATaskEnds(t *testing.T) {
 			check(t, p)
 		})
 	}
+}
+
+func TestATaskWhoseGoroutineEnds(t *testing.T) {
+	p := newProgram(t)
+	task := Task("task", func(context.Context, int) (int, error) {
+		runtime.Goexit()
+		return 0, nil
+	})
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = task(p.ctx, 0) })
+	wg.Wait()
+	assert.Equal(t, []int64{1}, only(t, p.sent.of("task")).ends, "it did not return: it failed")
 }
 
 func TestOnlyTheFirstEndCounts(t *testing.T) {

@@ -3,6 +3,8 @@ package bridge
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -82,6 +84,7 @@ type setupConfig struct {
 	scope    scope
 	endpoint carrier.SinkOptions
 	sink     Sink
+	ownSink  bool
 	provider trace.TracerProvider
 	dir      *string
 	maxBytes int64
@@ -106,7 +109,9 @@ type Sink interface {
 
 // WithSink sends to s instead of a collector. Use it to write runs from inside
 // the program, and in tests. The bridge shuts it down.
-func WithSink(s Sink) SetupOption { return setupOption(func(c *setupConfig) { c.sink = s }) }
+func WithSink(s Sink) SetupOption {
+	return setupOption(func(c *setupConfig) { c.sink, c.ownSink = s, s != nil })
+}
 
 // WithEndpoint sends to a collector at this URL: http://host:4317 for gRPC;
 // with [WithHTTP] the whole URL, as in http://host:4318/v1/traces. Default: the
@@ -135,8 +140,9 @@ func WithTracerProvider(tp trace.TracerProvider) SetupOption {
 }
 
 // WithDir keeps what the collector has not taken yet in a folder, from which the
-// next program to use it sends what a killed one left. Default: wandb/outbox
-// under $WANDB_DIR, or in the user's cache; "" is memory only.
+// next program to use it sends what a killed one left, to its own collector.
+// Default: a folder for each endpoint under $WANDB_DIR/wandb/outbox, or in the
+// user's cache; with [WithSink] none. "" is memory only.
 func WithDir(dir string) SetupOption { return setupOption(func(c *setupConfig) { c.dir = &dir }) }
 
 // WithMaxBytes bounds that folder. When it is full, new rows are refused and
@@ -245,23 +251,30 @@ func (c *setupConfig) build() (*Bridge, error) {
 
 // outbox is where rows wait for the collector.
 func (c *setupConfig) outbox() string {
-	if c.dir != nil {
+	switch {
+	case c.dir != nil:
 		return *c.dir
+	case c.ownSink:
+		return ""
 	}
+	// What was meant for one collector is not sent to another.
+	to := cmp.Or(c.endpoint.Endpoint, c.env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), c.env("OTEL_EXPORTER_OTLP_ENDPOINT"))
+	sum := sha256.Sum256([]byte(to))
+	name := hex.EncodeToString(sum[:4])
 	if dir := c.env(envDir); dir != "" {
-		return filepath.Join(dir, "wandb", "outbox")
+		return filepath.Join(dir, "wandb", "outbox", name)
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return ""
 	}
-	return filepath.Join(cache, "otel-wandb", "outbox")
+	return filepath.Join(cache, "otel-wandb", "outbox", name)
 }
 
 // noProvider tells whether nobody has registered a TracerProvider: otel's own
 // forwards to one that may come, and is not exported.
 func noProvider(tp trace.TracerProvider) bool {
-	return cmp.Or(fmt.Sprintf("%T", tp)) == "*global.tracerProvider"
+	return fmt.Sprintf("%T", tp) == "*global.tracerProvider"
 }
 
 // propagator is W3C's, without the bridge's members of baggage.

@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -238,6 +239,48 @@ func TestSetup_NoCollectorNoFolder(t *testing.T) {
 	defer mu.Unlock()
 	assert.NotEmpty(t, said)
 	assert.LessOrEqual(t, len(said), 3, "each trouble once: %v", said)
+}
+
+// A collector that is gone does not keep the program from ending.
+func TestShutdownIsBounded(t *testing.T) {
+	b, err := New(WithSink(gone{}), WithErrorHandler(func(error) {}))
+	require.NoError(t, err)
+	b.patience = 50 * time.Millisecond
+	require.NoError(t, b.makeProviderFor(t, gone{}))
+	_, run, err := StartTask(b.Context(context.Background()), "task")
+	require.NoError(t, err)
+	run.End(nil)
+	require.ErrorContains(t, b.ForceFlush(context.Background()), "not acknowledged")
+	require.ErrorContains(t, b.Shutdown(context.Background()), "not acknowledged")
+}
+
+// makeProviderFor is makeProvider, which leaves otel as it was.
+func (b *Bridge) makeProviderFor(t *testing.T, to Sink) error {
+	tp, propagator := otel.GetTracerProvider(), otel.GetTextMapPropagator()
+	t.Cleanup(func() { otel.SetTracerProvider(tp); otel.SetTextMapPropagator(propagator) })
+	return b.makeProvider(t.Context(), to)
+}
+
+type gone struct{}
+
+func (gone) Export(context.Context, []byte) error { return errors.New("nobody there") }
+func (gone) Shutdown(context.Context) error       { return nil }
+
+// What waits for one collector is not sent to another, and a test's sink does
+// not take what a program has left.
+func TestOutbox(t *testing.T) {
+	at := func(env map[string]string, opts ...SetupOption) string {
+		c, err := newSetup(func(k string) string { return env[k] }, opts)
+		require.NoError(t, err)
+		return c.outbox()
+	}
+	dir := map[string]string{"WANDB_DIR": "/d"}
+	assert.Equal(t, filepath.FromSlash("/d/wandb/outbox"), filepath.Dir(at(dir)))
+	assert.NotEqual(t, at(dir), at(dir, WithEndpoint("http://a:4317")))
+	assert.Equal(t, at(dir, WithEndpoint("http://a:4317")), at(map[string]string{"WANDB_DIR": "/d", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://a:4317"}))
+	assert.Empty(t, at(dir, WithSink(nowhere{})))
+	assert.Equal(t, "/x", at(dir, WithSink(nowhere{}), WithDir("/x")))
+	assert.Empty(t, at(dir, WithDir("")))
 }
 
 func TestResource(t *testing.T) {

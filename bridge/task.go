@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 
 	"go.opentelemetry.io/otel/codes"
 )
@@ -28,9 +29,14 @@ func Task[In, Out any](name string, fn func(context.Context, In) (Out, error), o
 			return out, err
 		}
 		defer run.End(&err)
-		return fn(ctx, in)
+		err = errNotReturned
+		out, err = fn(ctx, in)
+		return out, err
 	}
 }
+
+// errNotReturned is the end of a task whose goroutine ended inside it.
+var errNotReturned = errors.New("the task's function did not return: runtime.Goexit ended its goroutine")
 
 // Trace makes a span of each call of a helper. A helper opens no run: what it
 // logs, through [RunFromContext], is its task's, and outside a task it logs
@@ -91,7 +97,8 @@ func StartTask(ctx context.Context, name string, opts ...TaskOption) (context.Co
 	b := st.use()
 	if !b.enabled() {
 		b.missing(name)
-		ctx, run := b.plain(ctx, name, c)
+		st.run, st.remote = nil, nil
+		ctx, run := b.plain(withState(ctx, st), name, c)
 		return ctx, run, nil
 	}
 	inner := b.arrive(ctx)
