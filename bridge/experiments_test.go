@@ -26,6 +26,17 @@ import (
 	"github.com/otel-wandb/otel-wandb/bridge"
 )
 
+// Examples cannot be handed an environment, and that of whoever runs them must
+// not matter: it may be a rank itself, or have W&B switched off.
+func init() {
+	launcher := regexp.MustCompile(`^(WANDB_|OTEL_|SLURM_|OMPI_|TRACE(PARENT|STATE)=|BAGGAGE=|JOB_COMPLETION_INDEX=|((LOCAL_)?(RANK|WORLD_SIZE)|GROUP_RANK)=)`)
+	for _, kv := range os.Environ() {
+		if key, _, _ := strings.Cut(kv, "="); launcher.MatchString(kv) {
+			_ = os.Unsetenv(key)
+		}
+	}
+}
+
 // board stands in for the collector. It keeps what the tasks of a program send
 // and shows it by run, without what differs from one time to the next: ids and
 // times.
