@@ -67,6 +67,7 @@ type scenario struct {
 var scenarios = []scenario{
 	{"stamped spans", loadgen.Options{Kind: loadgen.Spans, Lifecycle: true}},
 	{"rows as log records", loadgen.Options{Kind: loadgen.LogRows, Lifecycle: true}},
+	{"bare rows as log records", loadgen.Options{Kind: loadgen.LogRows, Lifecycle: true, Bare: true}},
 	{"rows in carriers", loadgen.Options{Kind: loadgen.CarrierRows, Lifecycle: true}},
 	{"unmarked spans", loadgen.Options{Kind: loadgen.Unmarked}},
 }

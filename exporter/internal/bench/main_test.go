@@ -43,15 +43,18 @@ func TestMain(m *testing.M) {
 
 // rows is a receiver that keeps rows by run.
 type rows struct {
-	mu    sync.Mutex
-	byRun map[string][]int64
+	mu      sync.Mutex
+	byRun   map[string][]int64
+	byTrace map[pcommon.TraceID]string // the run of a trace, as a stamp said it
 }
 
-func (r *rows) add(run, row pcommon.Map) {
-	id, _ := run.Get(semconv.RunID)
+func (r *rows) add(trace pcommon.TraceID, run, row pcommon.Map) {
+	if id, ok := run.Get(semconv.RunID); ok {
+		r.byTrace[trace] = id.Str()
+	}
 	n, ok := row.Get("row")
 	if ok {
-		r.byRun[id.Str()] = append(r.byRun[id.Str()], n.Int())
+		r.byRun[r.byTrace[trace]] = append(r.byRun[r.byTrace[trace]], n.Int())
 	}
 }
 
@@ -60,7 +63,7 @@ func (r *rows) Traces(_ context.Context, data ptrace.Traces) error {
 	defer r.mu.Unlock()
 	for _, s := range data.ResourceSpans().At(0).ScopeSpans().At(0).Spans().All() {
 		for _, e := range s.Events().All() {
-			r.add(s.Attributes(), e.Attributes())
+			r.add(s.TraceID(), s.Attributes(), e.Attributes())
 		}
 	}
 	return nil
@@ -70,7 +73,7 @@ func (r *rows) Logs(_ context.Context, data plog.Logs) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, lr := range data.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().All() {
-		r.add(lr.Attributes(), lr.Body().Map())
+		r.add(lr.TraceID(), lr.Attributes(), lr.Body().Map())
 	}
 	return nil
 }
@@ -90,7 +93,7 @@ func pretendCollector(config, how string) error {
 	if err != nil {
 		return err
 	}
-	received := &rows{byRun: map[string][]int64{}}
+	received := &rows{byRun: map[string][]int64{}, byTrace: map[pcommon.TraceID]string{}}
 	server := otlpstub.NewServer(received)
 	go func() { <-terminated.Done(); server.GracefulStop() }()
 	if err := server.Serve(listener); err != nil {

@@ -17,7 +17,13 @@ const perRequest = 512
 
 // BenchmarkLogRows is the cost of a history row that comes as a stamped log
 // record, from OTLP data to the run's log.
-func BenchmarkLogRows(b *testing.B) {
+func BenchmarkLogRows(b *testing.B) { benchLogRows(b, true) }
+
+// BenchmarkBareLogRows is the same without stamp and uid: an ancestor says
+// whose the row is, and its content is its identity.
+func BenchmarkBareLogRows(b *testing.B) { benchLogRows(b, false) }
+
+func benchLogRows(b *testing.B, stamped bool) {
 	e := New(Config{Dir: b.TempDir(), Manual: true})
 	require.NoError(b, e.Start())
 	requests := make([]plog.Logs, 0, b.N/perRequest+1)
@@ -30,8 +36,10 @@ func BenchmarkLogRows(b *testing.B) {
 			rec.SetTimestamp(pcommon.Timestamp(1_700_000_000_000_000_000 + n + i))
 			rec.SetTraceID(pcommon.TraceID{1})
 			rec.SetSpanID(pcommon.SpanID{2})
-			stamp(rec.Attributes())
-			rec.Attributes().PutStr(semconv.LogRecordUID, fmt.Sprintf("uid-%d", n+i))
+			if stamped || n+i == 0 { // the first says it for its span
+				stamp(rec.Attributes())
+				rec.Attributes().PutStr(semconv.LogRecordUID, fmt.Sprintf("uid-%d", n+i))
+			}
 			m := rec.Body().SetEmptyMap()
 			m.PutInt("row", int64(n+i))
 			m.PutDouble("loss", 1/float64(i+1))

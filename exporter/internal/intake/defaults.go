@@ -190,6 +190,7 @@ func texts(v pcommon.Value) (out []string) {
 type defaults struct {
 	scope, resource attributes
 	scopeName       string
+	place           *runid.Coordinates // what the resource says of where; nil: nothing
 	env             *run.Environment
 }
 

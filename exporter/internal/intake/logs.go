@@ -2,6 +2,8 @@ package intake
 
 import (
 	"encoding/binary"
+	"math"
+	"strconv"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
@@ -46,7 +48,7 @@ func (r *reader) record(rl plog.ResourceLogs, sl plog.ScopeLogs, rec plog.LogRec
 	a := r.attributes(m)
 	s := placement.Subject{
 		Trace: placement.TraceID(rec.TraceID()), Span: placement.SpanID(rec.SpanID()),
-		Name: a.spanName, Holds: true, Resource: r.defs.resource.asked,
+		Name: a.spanName, Holds: true, Resource: r.defs.place,
 	}
 	u := &r.records.take(1)[0]
 	p := &u.payload
@@ -149,10 +151,10 @@ func (r *reader) recordHash(rec plog.LogRecord, at int64) uint64 {
 	b = binary.LittleEndian.AppendUint64(b, uint64(at))
 	b = binary.LittleEndian.AppendUint32(b, uint32(rec.SeverityNumber()))
 	b = append(b, rec.EventName()...)
-	b = appendJSON(b, rec.Body(), 0)
+	b = appendContent(append(b, 0), rec.Body(), 0)
 	for key, v := range rec.Attributes().All() {
 		b = append(append(b, 0), key...)
-		b = appendJSON(append(b, 0), v, 0)
+		b = appendContent(append(b, 0), v, 0)
 	}
 	h := xxhash.Sum64(b)
 	r.row.text = b[:0]
@@ -165,4 +167,41 @@ func (r *reader) recordHash(rec plog.LogRecord, at int64) uint64 {
 		h = xxhash.Sum64(binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, h), n))
 	}
 	return nonZero(h)
+}
+
+// appendContent writes a value so that values that differ are written
+// differently: for a hash, which no text need be made for.
+func appendContent(b []byte, v pcommon.Value, depth int) []byte {
+	b = append(b, byte(v.Type()))
+	switch v.Type() {
+	case pcommon.ValueTypeInt:
+		b = binary.LittleEndian.AppendUint64(b, uint64(v.Int()))
+	case pcommon.ValueTypeDouble:
+		b = binary.LittleEndian.AppendUint64(b, math.Float64bits(v.Double()))
+	case pcommon.ValueTypeBool:
+		b = strconv.AppendBool(b, v.Bool())
+	case pcommon.ValueTypeStr:
+		b = appendSized(b, v.Str())
+	case pcommon.ValueTypeMap:
+		b = binary.AppendUvarint(b, uint64(v.Map().Len()))
+		if depth < maxDepth {
+			for key, e := range v.Map().All() {
+				b = appendContent(appendSized(b, key), e, depth+1)
+			}
+		}
+	case pcommon.ValueTypeSlice:
+		b = binary.AppendUvarint(b, uint64(v.Slice().Len()))
+		if depth < maxDepth {
+			for _, e := range v.Slice().All() {
+				b = appendContent(b, e, depth+1)
+			}
+		}
+	case pcommon.ValueTypeBytes:
+		b = append(binary.AppendUvarint(b, uint64(v.Bytes().Len())), v.Bytes().AsRaw()...)
+	}
+	return b
+}
+
+func appendSized(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/placement"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
+	"github.com/otel-wandb/otel-wandb/internal/runid"
 	"github.com/otel-wandb/otel-wandb/internal/runmode"
 	"github.com/otel-wandb/otel-wandb/internal/semconv"
 )
@@ -30,6 +31,10 @@ func Traces(td ptrace.Traces, opts *Options) []placement.Unit {
 
 func (r *reader) resource(m pcommon.Map) {
 	r.defs = defaults{resource: r.attributes(m), env: environment(m)}
+	// A copy: units outlive this resource's turn.
+	if asked := r.defs.resource.asked; asked != (runid.Coordinates{}) {
+		r.defs.place = &asked
+	}
 }
 
 func (r *reader) scope(s pcommon.InstrumentationScope) {
@@ -41,7 +46,7 @@ func (r *reader) span(rs ptrace.ResourceSpans, ss ptrace.ScopeSpans, span ptrace
 	s := placement.Subject{
 		Trace: placement.TraceID(span.TraceID()), Span: placement.SpanID(span.SpanID()),
 		Parent: placement.SpanID(span.ParentSpanID()), Name: cutText(span.Name()),
-		Declares: true, Real: true, Resource: r.defs.resource.asked,
+		Declares: true, Real: true, Resource: r.defs.place,
 	}
 	s.Fingerprint = spanHash(s.Trace, s.Span)
 	var p Payload

@@ -166,11 +166,16 @@ func (b *builder) logRows(n int) request {
 			r.SetTimestamp(b.rowTime(row))
 			r.SetTraceID(run.trace)
 			r.SetSpanID(run.owner)
-			r.Attributes().EnsureCapacity(12)
+			if !b.options.Bare {
+				r.Attributes().EnsureCapacity(12)
+			}
 			if b.options.Attributes {
 				metrics(r.Attributes(), row)
 			} else {
 				metrics(r.Body().SetEmptyMap(), row)
+			}
+			if b.options.Bare {
+				continue
 			}
 			b.speakFor(r.Attributes(), run)
 			r.Attributes().PutStr(semconv.LogRecordUID, fmt.Sprintf("%s-%d", run.id, row))

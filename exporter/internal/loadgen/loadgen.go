@@ -69,6 +69,7 @@ type Options struct {
 	StartTime       time.Time // of the runs; default an hour ago
 
 	Attributes bool          // LogRows: the row is the record's attributes, not its body
+	Bare       bool          // LogRows: no stamp and no uid, only trace and span; needs Lifecycle, which says whose they are
 	Lifecycle  bool          // announce each run before the load, end it after: by carriers, not counted as items
 	Prebuild   bool          // build all requests before the clock starts; needs Items
 	Rate       float64       // items a second over all clients; 0: as fast as they are acknowledged
@@ -94,6 +95,9 @@ func (o Options) withDefaults() (Options, error) {
 		if *n.of <= 0 {
 			*n.of = n.to
 		}
+	}
+	if o.Bare && !o.Lifecycle {
+		return o, errors.New("rows without a stamp need Lifecycle: nothing else says which run their span is on")
 	}
 	o.RunsPerRequest = min(o.RunsPerRequest, o.PerRequest)
 	if o.Entity == "" {

@@ -129,7 +129,15 @@ func (t *Table) where(s *Subject, parent *Decision) runid.Coordinates {
 			c = fill(c, parent.Run)
 		}
 	}
-	return fill(fill(c, s.Resource), t.cfg.Default)
+	return fill(fill(c, s.resource()), t.cfg.Default)
+}
+
+// resource is what the resource says; nothing where there is none.
+func (s *Subject) resource() runid.Coordinates {
+	if s.Resource == nil {
+		return runid.Coordinates{}
+	}
+	return *s.Resource
 }
 
 func fill(c, from runid.Coordinates) runid.Coordinates {
@@ -201,7 +209,7 @@ const maxStamps = 1024
 // stamped is the decision of a stamp: the run it names, as it names it.
 func (t *Table) stamped(tr *trace, s *Subject) *Decision {
 	st := *s.Stamp
-	st.Run = fill(fill(st.Run, s.Resource), t.cfg.Default)
+	st.Run = fill(fill(st.Run, s.resource()), t.cfg.Default)
 	if d, ok := tr.stamps[st]; ok {
 		return d
 	}

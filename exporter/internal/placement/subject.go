@@ -83,9 +83,9 @@ type Subject struct {
 	Holds    bool // holds something for a run: it waits rather than be forgotten
 	Events   bool // holds wandb events: to belong to no run is worth a word
 
-	Task     *Task  // nil: not a task
-	Stamp    *Stamp // nil: not stamped
-	Resource runid.Coordinates
+	Task     *Task              // nil: not a task
+	Stamp    *Stamp             // nil: not stamped
+	Resource *runid.Coordinates // what the resource says; shared by all its spans
 	// Fingerprint tells a repeat from another item while it waits.
 	Fingerprint uint64
 }
