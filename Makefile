@@ -76,6 +76,16 @@ N ?= 20
 torture: bin/otelcol-wandb ## kill the collector under load N times, then look what is lost or doubled
 	$(call step,torture,TORTURE_N=$(N) $(PLAIN) $(GO) test -count=1 -timeout=2h -run 'Killed|Survives' -v ./exporter/internal/torture)
 
+# The short forms: 50,000 rows, a collector that is away for 2 s.
+.PHONY: million
+million: bin/otelcol-wandb ## a million rows through the bridge and the collector, three times (minutes)
+	$(call step,a million rows,BRIDGED_LONG=1 $(PLAIN) $(GO) test -count=1 -timeout=1h -v ./exporter/internal/bridged)
+
+BENCHTIME ?= 2s
+.PHONY: bench-bridge
+bench-bridge: ## what the bridge costs a program, beside what OpenTelemetry's SDK takes for the same
+	$(call step,benchmark the bridge,$(PLAIN) $(GO) test -run '^$$' -bench 'Cost' -benchtime $(BENCHTIME) ./bridge)
+
 # BENCH holds options: make bench BENCH='-n 20000 -reps 1'
 .PHONY: bench
 bench: bin/otelcol-wandb ## what the exporter costs, beside a pipeline that keeps nothing (minutes)
