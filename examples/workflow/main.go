@@ -1,7 +1,5 @@
-// Command workflow is a small training workflow, instrumented with nothing but
-// the OpenTelemetry Go API: no bridge, no W&B client. Attributes say which spans
-// are tasks and how they use runs; events say what to log. Any language with an
-// OpenTelemetry SDK can send the same.
+// Command workflow is a small training workflow on the bridge: the three run
+// modes, a helper, a failing child, a long loop.
 //
 //	train-workflow         auto      opens run 1
 //	├─ prepare-data        auto      joins run 1
@@ -23,9 +21,7 @@
 // A run's id is {trace id}-{span id} of the span that opened it. The numbers
 // logged are the same each time.
 //
-// The attribute names come from a package of constants; docs/conventions.md
-// lists them. A program elsewhere writes them as strings, such as
-// attribute.String("wandb.run.mode", "auto").
+// examples/plain is the same on the OpenTelemetry API alone.
 package main
 
 import (
@@ -37,15 +33,12 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/log"
-	"go.opentelemetry.io/otel/trace"
 
-	"github.com/otel-wandb/otel-wandb/internal/semconv"
+	"github.com/otel-wandb/otel-wandb/bridge"
 )
 
 const (
@@ -78,74 +71,176 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return fmt.Errorf("-scale is %d: it must be at least 1", *scale)
 	}
 
-	otlp, err := connect(*endpoint, *file, epochs*rowsPerEpoch**scale)
+	otlp, err := connect(ctx, *endpoint, *file)
 	if err != nil {
 		return err
 	}
-	w := workflow{tracer: otlp.tracer, logger: otlp.logger, scale: *scale, fast: *fast}
-	trainID, lrID, largeID := w.train(ctx)
+	w := &workflow{logger: otlp.logger, scale: *scale, fast: *fast}
+	err = w.train(ctx)
 	if err := otlp.close(ctx); err != nil {
 		return fmt.Errorf("not everything reached %s: %w", *endpoint, err)
+	}
+	if err != nil {
+		return err
 	}
 
 	sent := "sent to " + *endpoint
 	if *endpoint == sendNothing {
 		sent = "not sent"
 	}
-	fmt.Fprintf(out, "trace %s, %s. It makes three runs:\n\n", trainID.TraceID(), sent)
-	show := func(sc trace.SpanContext, name, state string, rows int, spans string) {
-		fmt.Fprintf(out, "  %-18s %-9s %4d rows  run id %s-%s\n  %-18s spans: %s\n",
-			name, state, rows, sc.TraceID(), sc.SpanID(), "", spans)
+	fmt.Fprintf(out, "trace %s, %s. It makes three runs:\n\n", w.trace, sent)
+	show := func(id, name, state string, rows int, spans string) {
+		fmt.Fprintf(out, "  %-18s %-9s %4d rows  run id %s\n  %-18s spans: %s\n", name, state, rows, id, "", spans)
 	}
-	show(trainID, "train-workflow", "finished", 2+shards+epochs*rowsPerEpoch**scale+epochs+1,
+	show(w.runs[0], "train-workflow", "finished", 2+shards+epochs*rowsPerEpoch**scale+epochs+1,
 		fmt.Sprintf("train-workflow, prepare-data, train, %d validate-batch, evaluate", epochs))
-	show(lrID, "probe-lr", "finished", probeRows, "probe-lr")
-	show(largeID, "probe-large-batch", "FAILED", failAfterRows, "probe-large-batch (meant to fail: out of memory)")
+	show(w.runs[1], "probe-lr", "finished", probeRows, "probe-lr")
+	show(w.runs[2], "probe-large-batch", "FAILED", failAfterRows, "probe-large-batch (meant to fail: out of memory)")
 	return nil
 }
 
-// workflow holds what an instrumented program has anyway, a tracer and a logger.
+// workflow is what the tasks take. A real one would be hyperparameters and data.
 type workflow struct {
-	tracer trace.Tracer
 	logger log.Logger
 	scale  int
 	fast   bool
+
+	trace string
+	runs  [3]string // ids
 }
 
-// startTask starts a span that is a task: it has a run mode.
-//
-// A span reaches the collector when it ends, which for training may be days
-// later. The log record wandb.run.start says the same at once, so the run is
-// there while the span is still open. Without it all would still be logged, and
-// be seen when the task's span ends.
-func (w workflow) startTask(ctx context.Context, name, mode string, attrs ...attribute.KeyValue) (context.Context, trace.Span) {
-	parent := trace.SpanContextFromContext(ctx)
-	now := time.Now()
-	attrs = append(attrs, attribute.String(semconv.RunMode, mode))
-	ctx, span := w.tracer.Start(ctx, name, trace.WithTimestamp(now), trace.WithAttributes(attrs...))
+type nothing = struct{}
 
-	// Whose start this is: the parent decides which run a child joins.
-	attrs = append(attrs,
-		attribute.String(semconv.Task, span.SpanContext().SpanID().String()),
-		attribute.String(semconv.SpanName, name))
-	if parent.IsValid() {
-		attrs = append(attrs, attribute.String(semconv.ParentSpanID, parent.SpanID().String()))
+// train is the workflow. StartTask is for functions of any shape; the others
+// below are made tasks by Task.
+func (w *workflow) train(ctx context.Context) (err error) {
+	ctx, run, err := bridge.StartTask(ctx, "train-workflow",
+		bridge.WithTags("example", "workflow"),
+		bridge.WithJobType("training"),
+		bridge.WithConfigValues(map[string]any{
+			"model": "resnet50", "batch_size": 64,
+			"optimizer": map[string]any{"lr": 0.01},
+		}))
+	if err != nil {
+		return err
 	}
-	w.event(ctx, semconv.EventRunStart, now, attrs...)
-	return ctx, span
+	defer run.End(&err)
+	w.trace, w.runs[0] = run.Span().SpanContext().TraceID().String(), run.ID()
+
+	if _, err := prepareData(ctx, w); err != nil {
+		return err
+	}
+	run.Log(map[string]any{"stage": 1})
+	if _, err := probeLR(ctx, w); err != nil {
+		return err
+	}
+	if _, err := trainModel(ctx, w); err != nil {
+		return err
+	}
+	run.Log(map[string]any{"stage": 2})
+	if _, err := evaluate(ctx, w); err != nil {
+		return err
+	}
+	if _, err := probeLargeBatch(ctx, w); err != nil {
+		// The failed probe fails its own run, not this one.
+		w.print(ctx, log.SeverityWarn, "went on without the large batch: %v", err)
+	}
+	return nil
 }
 
-// event sends an event as a log record. The SDK adds the ids of ctx's span.
-func (w workflow) event(ctx context.Context, name string, at time.Time, attrs ...attribute.KeyValue) {
-	var r log.Record
-	r.SetEventName(name)
-	r.SetTimestamp(at)
-	r.AddAttributes(attrs...)
-	w.logger.Emit(ctx, r)
-}
+// prepareData asks for nothing (auto) and has a parent with a run: it joins it.
+var prepareData = bridge.Task("prepare-data", func(ctx context.Context, w *workflow) (nothing, error) {
+	run := bridge.RunFromContext(ctx)
+	for shard := range shards {
+		w.pace(shards, 300*time.Millisecond)
+		run.Log(map[string]any{"shard": shard, "examples": 1000 + 10*shard})
+		w.print(ctx, log.SeverityInfo, "shard %d of %d is ready", shard+1, shards)
+	}
+	return nothing{}, nil
+})
 
-// print sends an ordinary log record: a line of the run's console.
-func (w workflow) print(ctx context.Context, severity log.Severity, format string, args ...any) {
+// probeLR has a run of its own (new). The tasks after it are on the parent's
+// run again.
+var probeLR = bridge.Task("probe-lr", func(ctx context.Context, w *workflow) (nothing, error) {
+	run := bridge.RunFromContext(ctx)
+	w.runs[1] = run.ID()
+	noise := rand.New(rand.NewPCG(1, 2))
+	for i := range probeRows {
+		w.pace(probeRows, 200*time.Millisecond)
+		run.LogStep(int64(10*i), map[string]any{"loss": 2*math.Exp(-float64(i)/5) + noise.Float64()/10})
+	}
+	return nothing{}, nil
+}, bridge.WithMode(bridge.ModeNew), bridge.WithJobType("probe"),
+	bridge.WithConfigValues(map[string]any{"optimizer.lr": 0.1})) // a dot nests
+
+// trainModel is the long loop. Its rows are on their way while it runs.
+var trainModel = bridge.Task("train", func(ctx context.Context, w *workflow) (nothing, error) {
+	run := bridge.RunFromContext(ctx)
+	// Charts of val/… have the epoch as their axis; the best loss is kept.
+	run.DefineMetric("val/*", bridge.WithStepMetric("epoch"))
+	run.DefineMetric("loss", bridge.WithSummary("min"))
+
+	noise := rand.New(rand.NewPCG(3, 4))
+	rows := rowsPerEpoch * w.scale
+	for epoch := range epochs {
+		for i := range rows {
+			w.pace(epochs*rows, 1500*time.Millisecond)
+			progress := float64(epoch*rows+i) / float64(epochs*rows)
+			run.LogAttrs( // as Log, without a map: for hot loops
+				attribute.Int("epoch", epoch),
+				attribute.Float64("loss", 2*math.Exp(-4*progress)+noise.Float64()/10),
+				attribute.Float64("accuracy", 1-math.Exp(-3*progress)))
+		}
+		if _, err := validateBatch(ctx, epoch); err != nil {
+			return nothing{}, err
+		}
+		w.print(ctx, log.SeverityInfo, "epoch %d of %d is done", epoch+1, epochs)
+	}
+	return nothing{}, nil
+})
+
+// validateBatch is a helper: a span, and what it logs goes to the run of its
+// nearest task. It never opens a run, also when it is called outside of any.
+var validateBatch = bridge.Trace("validate-batch", func(ctx context.Context, epoch int) (nothing, error) {
+	bridge.RunFromContext(ctx).Log(map[string]any{"epoch": epoch, "val/accuracy": 0.5 + 0.08*float64(epoch)})
+	return nothing{}, nil
+})
+
+// evaluate insists on its parent's run (shared): called on its own, it would be
+// refused. A child does not change the run's config: what it carries goes under
+// its name, here {"evaluate": {"batch_size": 256}}. Tags are joined.
+var evaluate = bridge.Task("evaluate", func(ctx context.Context, w *workflow) (nothing, error) {
+	run := bridge.RunFromContext(ctx)
+	w.pace(1, 100*time.Millisecond)
+	run.Log(map[string]any{"test/accuracy": 0.93})
+	run.Summary().Set("best_accuracy", 0.93)
+	w.print(ctx, log.SeverityInfo, "test accuracy 0.93")
+	return nothing{}, nil
+}, bridge.WithMode(bridge.ModeShared), bridge.WithTags("evaluated"),
+	bridge.WithConfigValues(map[string]any{"batch_size": 256}))
+
+type outOfMemory struct{ batch int }
+
+func (e outOfMemory) Error() string { return fmt.Sprintf("out of memory at batch size %d", e.batch) }
+
+// probeLargeBatch fails: its error makes its run a failed one, and is the reason
+// in the run's summary.
+var probeLargeBatch = bridge.Task("probe-large-batch", func(ctx context.Context, w *workflow) (nothing, error) {
+	run := bridge.RunFromContext(ctx)
+	w.runs[2] = run.ID()
+	for i := range failAfterRows {
+		w.pace(failAfterRows, 200*time.Millisecond)
+		run.Log(map[string]any{"memory_gib": 16 * float64(i+1)})
+	}
+	err := outOfMemory{batch: 4096}
+	w.print(ctx, log.SeverityError, "%v", err)
+	return nothing{}, err
+}, bridge.WithMode(bridge.ModeNew), bridge.WithJobType("probe"),
+	bridge.WithConfigValues(map[string]any{"batch_size": 4096}))
+
+// print sends an ordinary log record of OpenTelemetry: a line of the console of
+// the run that ctx's span is on. The bridge has no part in it.
+func (w *workflow) print(ctx context.Context, severity log.Severity, format string, args ...any) {
 	var r log.Record
 	r.SetTimestamp(time.Now())
 	r.SetSeverity(severity)
@@ -153,154 +248,8 @@ func (w workflow) print(ctx context.Context, severity log.Severity, format strin
 	w.logger.Emit(ctx, r)
 }
 
-// logRow logs one row as a span event. It is the shortest way, and right for a
-// few rows: a span keeps its last 128 events and sends them when it ends.
-func logRow(span trace.Span, row ...attribute.KeyValue) {
-	span.AddEvent(semconv.EventLog, trace.WithAttributes(row...))
-}
-
-// logLoopRow logs one row of a long loop, as a log record of the task's span:
-// sent while the loop runs, and not subject to the limit of 128 events a span,
-// by which the SDK would keep only the last 128 rows.
-func (w workflow) logLoopRow(ctx context.Context, uid string, row ...attribute.KeyValue) {
-	var r log.Record
-	r.SetEventName(semconv.EventLog)
-	r.SetTimestamp(time.Now())
-	// The body is the row. Attributes would do as well, but an SDK keeps 128.
-	r.SetBody(attribute.MapValue(row...))
-	// A request that is sent again must not log its rows again: the uid tells
-	// a repeated row from an equal one.
-	r.AddAttributes(attribute.String(semconv.LogRecordUID, uid))
-	w.logger.Emit(ctx, r)
-}
-
-// train is the workflow. It returns the spans that opened a run.
-func (w workflow) train(ctx context.Context) (parent, probeLR, probeLarge trace.SpanContext) {
-	ctx, span := w.startTask(ctx, "train-workflow", semconv.ModeAuto,
-		attribute.StringSlice(semconv.RunTags, []string{"example", "workflow"}),
-		attribute.String(semconv.RunJobType, "training"),
-		attribute.String(semconv.ConfigPrefix+"model", "resnet50"),
-		attribute.Int(semconv.ConfigPrefix+"batch_size", 64),
-		attribute.Float64(semconv.ConfigPrefix+"optimizer.lr", 0.01), // nests: {"optimizer": {"lr": 0.01}}
-	)
-	defer span.End()
-
-	w.prepareData(ctx)
-	logRow(span, attribute.Int("stage", 1))
-	probeLR = w.probeLR(ctx)
-	w.trainModel(ctx)
-	logRow(span, attribute.Int("stage", 2))
-	w.evaluate(ctx)
-	probeLarge, err := w.probeLargeBatch(ctx)
-	if err != nil {
-		// The failed probe fails its own run, not this one.
-		w.print(ctx, log.SeverityWarn, "went on without the large batch: %v", err)
-	}
-	return span.SpanContext(), probeLR, probeLarge
-}
-
-// prepareData asks for nothing (auto) and has a parent with a run: it joins it.
-func (w workflow) prepareData(ctx context.Context) {
-	ctx, span := w.startTask(ctx, "prepare-data", semconv.ModeAuto)
-	defer span.End()
-	for shard := range shards {
-		w.pace(shards, 300*time.Millisecond)
-		logRow(span, attribute.Int("shard", shard), attribute.Int("examples", 1000+10*shard))
-		w.print(ctx, log.SeverityInfo, "shard %d of %d is ready", shard+1, shards)
-	}
-}
-
-// probeLR has a run of its own (new). The tasks after it are on the parent's
-// run again.
-func (w workflow) probeLR(ctx context.Context) trace.SpanContext {
-	_, span := w.startTask(ctx, "probe-lr", semconv.ModeNew,
-		attribute.String(semconv.RunJobType, "probe"),
-		attribute.Float64(semconv.ConfigPrefix+"optimizer.lr", 0.1))
-	defer span.End()
-	noise := rand.New(rand.NewPCG(1, 2))
-	for i := range probeRows {
-		w.pace(probeRows, 200*time.Millisecond)
-		logRow(span,
-			attribute.Int(semconv.Step, 10*i), // an explicit step
-			attribute.Float64("loss", 2*math.Exp(-float64(i)/5)+noise.Float64()/10))
-	}
-	return span.SpanContext()
-}
-
-// trainModel is the long loop.
-func (w workflow) trainModel(ctx context.Context) {
-	ctx, span := w.startTask(ctx, "train", semconv.ModeAuto)
-	defer span.End()
-
-	// Charts of val/… have the epoch as their axis; the best loss is kept.
-	w.event(ctx, semconv.EventDefineMetric, time.Now(),
-		attribute.String(semconv.MetricName, "val/*"), attribute.String(semconv.MetricStepMetric, "epoch"))
-	w.event(ctx, semconv.EventDefineMetric, time.Now(),
-		attribute.String(semconv.MetricName, "loss"), attribute.StringSlice(semconv.MetricSummary, []string{"min"}))
-
-	noise := rand.New(rand.NewPCG(3, 4))
-	rows := rowsPerEpoch * w.scale
-	for epoch := range epochs {
-		for i := range rows {
-			w.pace(epochs*rows, 1500*time.Millisecond)
-			n := epoch*rows + i
-			progress := float64(n) / float64(epochs*rows)
-			w.logLoopRow(ctx, span.SpanContext().SpanID().String()+"-"+strconv.Itoa(n),
-				attribute.Int("epoch", epoch),
-				attribute.Float64("loss", 2*math.Exp(-4*progress)+noise.Float64()/10),
-				attribute.Float64("accuracy", 1-math.Exp(-3*progress)))
-		}
-		w.validateBatch(ctx, epoch)
-		w.print(ctx, log.SeverityInfo, "epoch %d of %d is done", epoch+1, epochs)
-	}
-}
-
-// validateBatch is an ordinary span without a mode, as helpers and third-party
-// libraries make them. What it logs goes to the run of its nearest task.
-func (w workflow) validateBatch(ctx context.Context, epoch int) {
-	_, span := w.tracer.Start(ctx, "validate-batch")
-	defer span.End()
-	logRow(span, attribute.Int("epoch", epoch), attribute.Float64("val/accuracy", 0.5+0.08*float64(epoch)))
-}
-
-// evaluate insists on its parent's run (shared): started on its own, it would be
-// refused. A child does not change the run's config: what it carries goes under
-// its name, here {"evaluate": {"batch_size": 256}}. Tags are joined.
-func (w workflow) evaluate(ctx context.Context) {
-	ctx, span := w.startTask(ctx, "evaluate", semconv.ModeShared,
-		attribute.StringSlice(semconv.RunTags, []string{"evaluated"}),
-		attribute.Int(semconv.ConfigPrefix+"batch_size", 256))
-	defer span.End()
-	w.pace(1, 100*time.Millisecond)
-	logRow(span, attribute.Float64("test/accuracy", 0.93))
-	span.SetAttributes(attribute.Float64(semconv.SummaryPrefix+"best_accuracy", 0.93))
-	w.print(ctx, log.SeverityInfo, "test accuracy 0.93")
-}
-
-type outOfMemory struct{ batch int }
-
-func (e outOfMemory) Error() string { return fmt.Sprintf("out of memory at batch size %d", e.batch) }
-
-// probeLargeBatch fails: the span's status ERROR makes its run a failed one,
-// and the recorded exception is the reason in the run's summary.
-func (w workflow) probeLargeBatch(ctx context.Context) (trace.SpanContext, error) {
-	ctx, span := w.startTask(ctx, "probe-large-batch", semconv.ModeNew,
-		attribute.String(semconv.RunJobType, "probe"),
-		attribute.Int(semconv.ConfigPrefix+"batch_size", 4096))
-	defer span.End()
-	for i := range failAfterRows {
-		w.pace(failAfterRows, 200*time.Millisecond)
-		logRow(span, attribute.Float64("memory_gib", 16*float64(i+1)))
-	}
-	err := outOfMemory{batch: 4096}
-	w.print(ctx, log.SeverityError, "%v", err)
-	span.RecordError(err)
-	span.SetStatus(codes.Error, err.Error())
-	return span.SpanContext(), err
-}
-
 // pace sleeps for one of n parts of total.
-func (w workflow) pace(n int, total time.Duration) {
+func (w *workflow) pace(n int, total time.Duration) {
 	if !w.fast {
 		time.Sleep(total / time.Duration(n))
 	}

@@ -14,24 +14,17 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlplog/otlploggrpc"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/log"
 	sdklog "go.opentelemetry.io/otel/sdk/log"
-	"go.opentelemetry.io/otel/sdk/resource"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/trace"
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/otel-wandb/otel-wandb/internal/semconv"
+	"github.com/otel-wandb/otel-wandb/bridge"
 )
-
-const scopeName = "github.com/otel-wandb/otel-wandb/examples/workflow"
 
 // sendNothing is the endpoint of a run that only writes its -otlp-json file.
 const sendNothing = "none"
@@ -43,78 +36,78 @@ func defaultEndpoint() string {
 	return "localhost:4317"
 }
 
-// telemetry is an ordinary setup of OpenTelemetry: both SDKs, one connection.
+// telemetry is the bridge, and beside it OpenTelemetry's SDK of log records, for
+// console lines. A program without those needs bridge.Setup alone.
 type telemetry struct {
-	tracer trace.Tracer
+	bridge *bridge.Bridge
 	logger log.Logger
 
-	traces *sdktrace.TracerProvider
-	logs   *sdklog.LoggerProvider
-	conn   *grpc.ClientConn
-	file   *os.File
+	logs *sdklog.LoggerProvider
+	conn *grpc.ClientConn
+	file *os.File
 
 	mu   sync.Mutex
 	errs []error
 }
 
-func connect(endpoint, file string, rows int) (*telemetry, error) {
-	target, creds := strings.TrimSuffix(endpoint, "/"), insecure.NewCredentials()
-	if host, ok := strings.CutPrefix(target, "https://"); ok {
+func connect(ctx context.Context, endpoint, file string) (*telemetry, error) {
+	url := strings.TrimSuffix(endpoint, "/")
+	if !strings.Contains(url, "://") {
+		url = "http://" + url
+	}
+	target, creds := strings.TrimPrefix(url, "http://"), insecure.NewCredentials()
+	if host, ok := strings.CutPrefix(url, "https://"); ok {
 		target, creds = host, credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12})
 	}
-	target = strings.TrimPrefix(target, "http://")
 
 	t := new(telemetry)
-	options := []grpc.DialOption{grpc.WithTransportCredentials(creds)}
+	setup := []bridge.SetupOption{bridge.WithProject("otel-wandb-examples"), bridge.WithEndpoint(url)}
+	dial := []grpc.DialOption{grpc.WithTransportCredentials(creds)}
+	if endpoint == sendNothing {
+		target = "localhost:0" // never dialled
+	} else if err := reachable(target); err != nil {
+		return nil, err
+	}
 	if file != "" {
 		var err error
 		if t.file, err = os.Create(file); err != nil {
 			return nil, fmt.Errorf("the file for -otlp-json: %w", err)
 		}
-		options = append(options, grpc.WithChainUnaryInterceptor(t.write))
+		dial = append(dial, grpc.WithChainUnaryInterceptor(t.write))
 	}
 	if endpoint == sendNothing {
-		target = "localhost:0" // never dialled
-		options = append(options, grpc.WithChainUnaryInterceptor(discard))
-	} else if err := reachable(target); err != nil {
-		return nil, err
+		dial = append(dial, grpc.WithChainUnaryInterceptor(discard))
 	}
-
-	// Both exporters share one connection. Exports fail in the background: the
-	// handler keeps their errors, so that the program can end with them.
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(t.failed))
-	conn, err := grpc.NewClient(target, options...)
+	conn, err := grpc.NewClient(target, dial...)
 	if err != nil {
 		return nil, fmt.Errorf("endpoint %q: %w", endpoint, err)
 	}
 	t.conn = conn
-	ctx := context.Background()
-	spans, err := otlptracegrpc.New(ctx, otlptracegrpc.WithGRPCConn(conn))
-	if err != nil {
-		return nil, err
+	if file != "" || endpoint == sendNothing {
+		setup = append(setup, bridge.WithSink(sink{conn})) // over the connection that is listened in to
+	}
+
+	// Log records fail in the background: the handler keeps their errors, so
+	// that the program can end with them. What the bridge says is no such error:
+	// it goes on trying, and its Shutdown tells what came of it.
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(t.failed))
+	setup = append(setup, bridge.WithErrorHandler(func(err error) { fmt.Fprintln(os.Stderr, "workflow:", err) }))
+	if t.bridge, err = bridge.Setup(ctx, setup...); err != nil {
+		return nil, errors.Join(err, conn.Close())
 	}
 	records, err := otlploggrpc.New(ctx, otlploggrpc.WithGRPCConn(conn))
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, t.bridge.Shutdown(ctx), conn.Close())
 	}
-
-	// Attributes of the resource are defaults for everything in it.
-	res := resource.NewSchemaless(
-		attribute.String("service.name", "workflow"),
-		attribute.String(semconv.Project, "otel-wandb-examples"))
-	t.traces = sdktrace.NewTracerProvider(sdktrace.WithResource(res), sdktrace.WithBatcher(spans,
-		sdktrace.WithBatchTimeout(200*time.Millisecond), // the default is 5 s
-		sdktrace.WithBlocking()))                        // the default drops when the queue is full
-	t.logs = sdklog.NewLoggerProvider(sdklog.WithResource(res), sdklog.WithProcessor(sdklog.NewBatchProcessor(records,
-		sdklog.WithExportInterval(200*time.Millisecond), // the default is 1 s
-		sdklog.WithMaxQueueSize(2*rows+1024))))          // when full, it overwrites: have room for all
-	t.tracer = t.traces.Tracer(scopeName)
-	t.logger = t.logs.Logger(scopeName)
+	// Each line at once, not in batches: one that comes after its run has ended
+	// is not lost, and opens another part of the run.
+	t.logs = sdklog.NewLoggerProvider(sdklog.WithProcessor(sdklog.NewSimpleProcessor(records)))
+	t.logger = t.logs.Logger("github.com/otel-wandb/otel-wandb/examples/workflow")
 	return t, nil
 }
 
-// reachable asks early, for exporters would retry for a minute, and then tell
-// no more than a log line.
+// reachable asks early: the bridge would wait for a collector, and a program
+// goes on without. Here it is the only thing to see.
 func reachable(target string) error {
 	conn, err := net.DialTimeout("tcp", target, 2*time.Second)
 	if err != nil {
@@ -135,7 +128,7 @@ func (t *telemetry) failed(err error) {
 
 // close sends what is left, and returns all that went wrong.
 func (t *telemetry) close(ctx context.Context) error {
-	for _, err := range []error{t.traces.Shutdown(ctx), t.logs.Shutdown(ctx), t.conn.Close()} {
+	for _, err := range []error{t.bridge.Shutdown(ctx), t.logs.Shutdown(ctx), t.conn.Close()} {
 		if err != nil {
 			t.failed(err)
 		}
@@ -149,6 +142,22 @@ func (t *telemetry) close(ctx context.Context) error {
 	defer t.mu.Unlock()
 	return errors.Join(t.errs...)
 }
+
+// ---- -otlp-json
+
+// sink sends what the bridge sends, over a connection of the program's own.
+type sink struct{ conn *grpc.ClientConn }
+
+func (s sink) Export(ctx context.Context, request []byte) error {
+	message := new(coltracepb.ExportTraceServiceRequest)
+	if err := proto.Unmarshal(request, message); err != nil {
+		return err
+	}
+	_, err := coltracepb.NewTraceServiceClient(s.conn).Export(ctx, message)
+	return err
+}
+
+func (sink) Shutdown(context.Context) error { return nil } // log records go on
 
 // write appends each request that was accepted to the file, in the form of the
 // Collector's file exporter. An interceptor sees the requests of both signals.

@@ -93,9 +93,9 @@ func demo(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err := workflow(ctx, &o, s, c.grpc, otlp, dir); err != nil {
 		return err
 	}
-	s.done("one trace, sent as any OpenTelemetry program sends it")
+	s.done("one trace, and the rows were on their way while it ran")
 
-	s.step("wait until the runs have ended", "a second after the last of their spans came (finish.linger)")
+	s.step("wait until the runs have ended", "when their tasks have, and all rows are in")
 	runs, err := ended(ctx, &o, s, dir)
 	if err != nil {
 		return err

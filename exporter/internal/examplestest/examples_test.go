@@ -20,26 +20,52 @@ import (
 // patience bounds an example, on any machine; each takes a second or two.
 const patience = 2 * time.Minute
 
-// play runs an example from the top of the repository, and gives the runs that
-// came of it by the names of the tasks that opened them.
-func play(t *testing.T, example string) (said string, runs map[string]*runview.Run) {
+// top is the top of the repository.
+func top(t *testing.T) string {
 	t.Helper()
 	top, err := filepath.Abs(filepath.Join("..", "..", ".."))
 	require.NoError(t, err)
+	return top
+}
+
+// build builds a program of the examples.
+func build(t *testing.T, example string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "program")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", program, "./examples/"+example)
+	build.Dir, build.Env = top(t), append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return program
+}
+
+// play runs an example, and gives the runs that came of it. All have succeeded.
+func play(t *testing.T, example string) (said string, runs map[string]*runview.Run) {
+	t.Helper()
+	dir := t.TempDir()
+	said, log := execute(t, dir, build(t, example))
+	for _, level := range []string{"\twarn\t", "\terror\t"} {
+		assert.NotContains(t, log, level, "the collector has something to complain of")
+	}
+	runs = read(t, dir)
+	for _, run := range runs {
+		assert.Contains(t, said, run.ID)
+		assert.Zero(t, *run.Exit, run.Name)
+	}
+	return said, runs
+}
+
+// execute runs a program from the top of the repository, with dir for its runs.
+func execute(t *testing.T, dir, program string, args ...string) (said, log string) {
+	t.Helper()
+	top := top(t)
 	for _, program := range []string{"otelcol-wandb", "otel-wandb"} {
 		_, err := os.Stat(filepath.Join(top, "bin", program))
 		require.NoError(t, err, "run make build")
 	}
-	program := filepath.Join(t.TempDir(), example)
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", program, "./examples/"+example)
-	build.Dir, build.Env = top, append(os.Environ(), "CGO_ENABLED=0")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	dir := t.TempDir()
-	cmd := exec.CommandContext(ctx, program)
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Dir = top
@@ -53,28 +79,28 @@ func play(t *testing.T, example string) (said string, runs map[string]*runview.R
 		return false
 	})
 	cmd.Env = append(cmd.Env, "WANDB_DIR="+dir)
-	out, err = cmd.CombinedOutput()
-	log, _ := os.ReadFile(filepath.Join(dir, "collector.log"))
-	require.NoError(t, err, "%s\n%s", out, log)
-	for _, level := range []string{"\twarn\t", "\terror\t"} {
-		assert.NotContains(t, string(log), level, "the collector has something to complain of")
-	}
+	out, err := cmd.CombinedOutput()
+	collector, _ := os.ReadFile(filepath.Join(dir, "collector.log"))
+	require.NoError(t, err, "%s\n%s", out, collector)
+	return string(out), string(collector)
+}
 
+// read reads the runs in dir, by the names of the tasks that opened them.
+func read(t *testing.T, dir string) map[string]*runview.Run {
+	t.Helper()
 	parts, err := runview.List(dir)
 	require.NoError(t, err)
-	runs = map[string]*runview.Run{}
-	for key, group := range runview.Group(parts) {
+	runs := map[string]*runview.Run{}
+	for _, group := range runview.Group(parts) {
 		run, err := runview.Read(group, runview.Options{})
 		require.NoError(t, err)
-		assert.Contains(t, string(out), key.ID)
 		task := run.Name[:len(run.Name)-len("-012345")]
 		assert.NotContains(t, runs, task, "two runs of one task")
 		runs[task] = run
 		require.NotNil(t, run.Exit, "%s has not ended", run.Name)
-		assert.Zero(t, *run.Exit, run.Name)
 		assert.NotContains(t, run.Summary, "otel.rows_missing")
 	}
-	return string(out), runs
+	return runs
 }
 
 // column is a metric's values, in the order of its rows.
@@ -143,4 +169,50 @@ func TestInProcess(t *testing.T) {
 	assert.Len(t, column(train, "loss"), 10)
 	assert.InDelta(t, 0.1, train.Config["lr"], 1e-9)
 	assert.InDelta(t, 0.1, train.Summary["loss"], 1e-9)
+}
+
+// The workflow gives the same on the bridge and on the plain OpenTelemetry API.
+func TestWorkflow(t *testing.T) {
+	demo := build(t, "workflow/demo")
+	for _, example := range []string{"workflow", "plain"} {
+		t.Run(example, func(t *testing.T) {
+			dir := t.TempDir()
+			execute(t, dir, demo, "-workflow", build(t, example), "-dir", dir)
+			folders, err := filepath.Glob(filepath.Join(dir, "*"))
+			require.NoError(t, err)
+			require.Len(t, folders, 1)
+			runs := read(t, folders[0])
+			require.Len(t, runs, 3)
+
+			train := runs["train-workflow"]
+			require.NotNil(t, train)
+			assert.Equal(t, "otel-wandb-examples", train.Project)
+			assert.Equal(t, "training", train.JobType)
+			assert.Equal(t, []string{"evaluated", "example", "workflow"}, train.Tags)
+			assert.Len(t, train.Rows, 313)
+			assert.Len(t, column(train, "val/accuracy"), 6)
+			assert.Len(t, column(train, "accuracy"), 300)
+			config := runview.Flat(train.Config)
+			for key, want := range map[string]any{"model": "resnet50", "batch_size": 64, "optimizer.lr": 0.01, "evaluate.batch_size": 256} {
+				assert.EqualValues(t, want, config[key], key)
+			}
+			summary := runview.Flat(train.Summary)
+			assert.InDelta(t, 0.93, summary["best_accuracy"], 1e-9)
+			assert.InDelta(t, 0.0459, summary["loss.min"], 1e-3)
+			assert.Len(t, train.Console, 12)
+			assert.Zero(t, *train.Exit)
+
+			probe := runs["probe-lr"]
+			require.NotNil(t, probe)
+			assert.Equal(t, train.ID, probe.Group)
+			assert.EqualValues(t, 190, probe.Summary["step"])
+			assert.Zero(t, *probe.Exit)
+
+			large := runs["probe-large-batch"]
+			require.NotNil(t, large)
+			assert.Len(t, large.Rows, 5)
+			assert.EqualValues(t, 1, *large.Exit)
+			assert.Equal(t, "out of memory at batch size 4096", large.Summary["error.message"])
+		})
+	}
 }
