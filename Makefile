@@ -126,7 +126,7 @@ help: ## list the targets
 bin/otel-wandb: $(SOURCES)
 	$(call step,build $@,$(GO_BUILD) -o $@ ./exporter/cmd/otel-wandb)
 
-bin/examples/workflow: go.mod $(wildcard examples/workflow/*.go internal/semconv/*.go)
+bin/examples/workflow: go.mod $(wildcard examples/workflow/*.go) $(shell find bridge internal -name '*.go' ! -name '*_test.go')
 	$(call step,build $@,$(GO_BUILD) -o $@ ./examples/workflow)
 
 bin/examples/demo: go.mod $(wildcard examples/workflow/demo/*.go)
