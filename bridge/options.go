@@ -132,7 +132,9 @@ const (
 func WithResume(r Resume) TaskOption { return taskOption(func(c *taskConfig) { c.resume = r }) }
 
 // WithAttempt numbers the attempts of a task that is retried on one run id; the
-// highest decides how the run ended. Set it where attempts may overlap.
+// highest decides how the run ended. Set it where attempts may overlap, or be
+// killed: without numbers the run stays open until the killed one is given up,
+// and has crashed then, whatever its successor did.
 func WithAttempt(n int) TaskOption { return taskOption(func(c *taskConfig) { c.attempt = &n }) }
 
 // WithRetryOf continues the run of an earlier attempt. It asks for that run's

@@ -118,11 +118,12 @@ func TestA7_WhoEndsARunOfRanks(t *testing.T) {
 				w := newWorld(t, dir)
 				defer w.end()
 				ranks := map[int]*bridge.Run{}
+				var ends []func()
 				for i := range 4 {
 					ctx, end := w.program(bridge.WithDistributed(bridge.Distributed{
 						Rank: i, LocalRank: i % 2, WorldSize: 4, LocalWorldSize: 2, Worker: i / 2,
 					}), bridge.WithRankScope(tt.scope))
-					defer end()
+					ends = append(ends, end)
 					_, run, err := bridge.StartTask(ctx, "train", bridge.WithMode(bridge.ModeShared), bridge.WithRunID(tt.id(i)))
 					require.NoError(t, err)
 					run.LogAttrs(attribute.Int("rank", i))
@@ -145,6 +146,9 @@ func TestA7_WhoEndsARunOfRanks(t *testing.T) {
 						assert.Zero(t, *code, "the rank that ends it speaks")
 					}
 					assert.Len(t, r.Rows, 4/len(tt.last))
+				}
+				for _, end := range ends {
+					end()
 				}
 			})
 		})
