@@ -129,16 +129,16 @@ func (e *Engine) startShards() {
 // error that means: send it again. td must not change until it returns.
 func (e *Engine) Traces(ctx context.Context, td ptrace.Traces) error {
 	size := int64((&ptrace.ProtoMarshaler{}).TracesSize(td))
-	return e.consume(ctx, size, func() []placement.Unit { return intake.Traces(td, &e.cfg.Intake) })
+	return e.consume(ctx, size, func() intake.Request { return intake.ReadTraces(td, &e.cfg.Intake) })
 }
 
 // Logs takes a request of log records, as Traces does spans.
 func (e *Engine) Logs(ctx context.Context, ld plog.Logs) error {
 	size := int64((&plog.ProtoMarshaler{}).LogsSize(ld))
-	return e.consume(ctx, size, func() []placement.Unit { return intake.Logs(ld, &e.cfg.Intake) })
+	return e.consume(ctx, size, func() intake.Request { return intake.ReadLogs(ld, &e.cfg.Intake) })
 }
 
-func (e *Engine) consume(ctx context.Context, size int64, read func() []placement.Unit) error {
+func (e *Engine) consume(ctx context.Context, size int64, read func() intake.Request) error {
 	e.gate.RLock()
 	defer e.gate.RUnlock()
 	if !e.open {
@@ -157,7 +157,7 @@ func (e *Engine) consume(ctx context.Context, size int64, read func() []placemen
 	defer e.inFlight.Add(-size)
 	e.count.add(CountRequests, 1)
 
-	units := read()
+	data := read()
 	req := newRequest()
 	e.mu.Lock()
 	if e.place.behind() {
@@ -169,7 +169,7 @@ func (e *Engine) consume(ctx context.Context, size int64, read func() []placemen
 	}
 	_, waiting := e.place.journal.Size()
 	e.place.table.SetFull(waiting >= e.cfg.MaxWaitingBytes)
-	out := e.place.table.Place(e.cfg.Now().UnixNano(), units)
+	out := e.place.table.Place(e.cfg.Now().UnixNano(), data.Units)
 	e.dispatch(req, out)
 	// The journal comes before the answer: an answer promises that what waits,
 	// and what it waits for, survives a kill.
@@ -182,6 +182,9 @@ func (e *Engine) consume(ctx context.Context, size int64, read func() []placemen
 	if err != nil {
 		e.count.add(CountFailed, 1)
 		return fmt.Errorf("wandb exporter: %w", err)
+	}
+	if len(out.Waiting) == 0 {
+		data.Recycle() // all of it is written, and nobody holds it
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package intake
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,7 +19,11 @@ import (
 // Logs reads a request of log records: one unit a record, in the request's
 // order. ld must not change while units refer to it.
 func Logs(ld plog.Logs, opts *Options) []placement.Unit {
-	r := reader{opts: opts, units: make([]placement.Unit, 0, ld.LogRecordCount())}
+	return new(reader).logs(ld, opts)
+}
+
+func (r *reader) logs(ld plog.Logs, opts *Options) []placement.Unit {
+	r.opts, r.units = opts, slices.Grow(r.units, ld.LogRecordCount())
 	for _, rl := range ld.ResourceLogs().All() {
 		r.resource(rl.Resource().Attributes())
 		for _, sl := range rl.ScopeLogs().All() {

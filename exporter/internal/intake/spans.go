@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"slices"
 	"strings"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -16,7 +17,11 @@ import (
 // Traces reads a request of spans: one unit a span, in the request's order. td
 // must not change while units refer to it.
 func Traces(td ptrace.Traces, opts *Options) []placement.Unit {
-	r := reader{opts: opts, units: make([]placement.Unit, 0, td.SpanCount())}
+	return new(reader).traces(td, opts)
+}
+
+func (r *reader) traces(td ptrace.Traces, opts *Options) []placement.Unit {
+	r.opts, r.units = opts, slices.Grow(r.units, td.SpanCount())
 	for _, rs := range td.ResourceSpans().All() {
 		r.resource(rs.Resource().Attributes())
 		for _, ss := range rs.ScopeSpans().All() {

@@ -100,19 +100,37 @@ type builder struct {
 	slab   slab[run.Value]
 }
 
-// slab hands out slices of one allocation: a request has thousands of small
-// things that live and die together.
-type slab[T any] struct{ free []T }
+// slab hands out slices of few allocations: a request has thousands of small
+// things that live and die together. reset takes all of them back.
+type slab[T any] struct {
+	chunks [][]T
+	used   int // chunks handed out of
+	free   []T // what is left of the last
+}
 
 const slabSize = 128
 
 func (s *slab[T]) take(n int) []T {
+	if n > slabSize {
+		return make([]T, n)
+	}
 	if n > len(s.free) {
-		s.free = make([]T, max(n, slabSize))
+		if s.used == len(s.chunks) {
+			s.chunks = append(s.chunks, make([]T, slabSize))
+		}
+		s.free = s.chunks[s.used]
+		s.used++
 	}
 	out := s.free[:n:n]
 	s.free = s.free[n:]
 	return out
+}
+
+func (s *slab[T]) reset() {
+	for _, c := range s.chunks[:s.used] {
+		clear(c)
+	}
+	s.used, s.free = 0, nil
 }
 
 // add appends a value; maps become one value a leaf. An empty value is left out.

@@ -109,6 +109,7 @@ func (s *State) Flush(now int64) (w Write, ok bool) {
 		if !s.wantsPart() {
 			// Facts alone open no log behind an exit: they go with the next part,
 			// if there is one, and else say nothing that the run would show.
+			s.ownFacts()
 			return Write{}, false
 		}
 		return s.flushNew(now), true
@@ -149,6 +150,23 @@ func (s *State) wantsPart() bool {
 
 // empty tells whether no record waits to be flushed.
 func (s *State) empty() bool { return s.buffers == nil || len(s.ends) == 0 }
+
+// ownFacts copies what kept facts borrow: the request they came with is answered.
+func (s *State) ownFacts() {
+	for i := range s.facts {
+		if it := s.facts[i].Item; it != nil {
+			own := *it
+			own.Values = slices.Clone(it.Values)
+			if it.Task != nil {
+				task := *it.Task
+				task.Config, task.Defaults = slices.Clone(task.Config), slices.Clone(task.Defaults)
+				own.Task = &task
+			}
+			own.Row = nil
+			s.facts[i].Item = &own
+		}
+	}
+}
 
 // forgetBatch makes room for the next batch's facts.
 func (s *State) forgetBatch() {
