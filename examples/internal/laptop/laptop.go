@@ -32,8 +32,13 @@ const (
 func Main(example func(context.Context) error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, example)
+	interrupted := ctx.Err() != nil
 	stop()
-	if err != nil {
+	switch {
+	case interrupted:
+		fmt.Fprintln(os.Stderr, "interrupted. Nothing is left running; what was written stays.")
+		os.Exit(130)
+	case err != nil:
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -135,6 +140,9 @@ func start(ctx context.Context, dir string) (stop func() error, err error) {
 	}()
 	go func() {
 		err := cmd.Wait()
+		if errors.Is(err, context.Canceled) {
+			err = nil // interrupted, and ended as it was told to
+		}
 		_ = write.Close()
 		<-logged
 		exited <- errors.Join(err, said.Close())
