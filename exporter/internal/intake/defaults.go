@@ -41,10 +41,19 @@ type attributes struct {
 }
 
 func (r *reader) attributes(m pcommon.Map) (a attributes) {
+	r.read(&a, m)
+	return a
+}
+
+// read fills a, which is empty.
+func (r *reader) read(a *attributes, m pcommon.Map) {
+	if m.Len() == 0 {
+		return
+	}
 	for key, v := range m.All() {
 		switch {
 		case strings.HasPrefix(key, semconv.Prefix):
-			r.wandb(&a, key, v)
+			r.wandb(a, key, v)
 		case key == semconv.FlyteRunName:
 			a.flyteRun = v.AsString()
 		case key == semconv.FlyteActionName:
@@ -57,7 +66,6 @@ func (r *reader) attributes(m pcommon.Map) (a attributes) {
 	}
 	a.summary = r.summary.take()
 	a.config = r.config.take()
-	return a
 }
 
 func (r *reader) wandb(a *attributes, key string, v pcommon.Value) {

@@ -50,14 +50,16 @@ func (u *recordUnit) one(it run.Item) []run.Item {
 
 func (r *reader) record(rl plog.ResourceLogs, sl plog.ScopeLogs, rec plog.LogRecord) {
 	m := rec.Attributes()
-	a := r.attributes(m)
+	a := &r.item
+	*a = attributes{}
+	r.read(a, m)
 	s := placement.Subject{
 		Trace: placement.TraceID(rec.TraceID()), Span: placement.SpanID(rec.SpanID()),
 		Name: a.spanName, Holds: true, Resource: r.defs.place,
 	}
 	u := &r.records.take(1)[0]
 	p := &u.payload
-	if s.Stamp = r.stamp(&a, &p.Drops); s.Stamp != nil {
+	if s.Stamp = r.stamp(a, &p.Drops); s.Stamp != nil {
 		if task, ok := spanID(a.task); ok {
 			s.Span = task
 		}

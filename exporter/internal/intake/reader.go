@@ -19,6 +19,7 @@ type reader struct {
 	opts    *Options
 	units   []placement.Unit
 	defs    defaults
+	item    attributes // of the span or log record under way
 	config  builder
 	summary builder
 	row     builder

@@ -47,7 +47,7 @@ func (r *reader) reset() {
 	clear(r.units)
 	clear(r.same)
 	r.units = r.units[:0]
-	r.opts, r.defs, r.hists = nil, defaults{}, nil
+	r.opts, r.defs, r.item, r.hists = nil, defaults{}, attributes{}, nil
 	r.rows.reset()
 	r.records.reset()
 	for _, b := range []*builder{&r.config, &r.summary, &r.row} {

@@ -47,7 +47,9 @@ func (r *reader) scope(s pcommon.InstrumentationScope) {
 }
 
 func (r *reader) span(rs ptrace.ResourceSpans, ss ptrace.ScopeSpans, span ptrace.Span) {
-	a := r.attributes(span.Attributes())
+	a := &r.item
+	*a = attributes{}
+	r.read(a, span.Attributes())
 	s := placement.Subject{
 		Trace: placement.TraceID(span.TraceID()), Span: placement.SpanID(span.SpanID()),
 		Parent: placement.SpanID(span.ParentSpanID()), Name: cutText(span.Name()),
@@ -55,11 +57,11 @@ func (r *reader) span(rs ptrace.ResourceSpans, ss ptrace.ScopeSpans, span ptrace
 	}
 	s.Fingerprint = spanHash(s.Trace, s.Span)
 	var p Payload
-	s.Stamp = r.stamp(&a, &p.Drops)
+	s.Stamp = r.stamp(a, &p.Drops)
 	if a.carrier {
-		r.carrier(&a, &s, &p, span)
+		r.carrier(a, &s, &p, span)
 	} else {
-		r.ordinary(&a, &s, &p, span)
+		r.ordinary(a, &s, &p, span)
 	}
 	if a.replayed {
 		p.Items = nil // what it logged, it logged when it first ran
