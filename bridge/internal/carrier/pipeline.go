@@ -32,9 +32,10 @@ type Pipeline struct {
 	inherited            atomic.Int64  // bytes that killed processes left, and that are not sent yet
 	refusedRows          atomic.Uint64 // by ErrFull
 	closed               atomic.Bool
-	urgent               atomic.Bool // send as soon as it is written
-	failing              atomic.Bool // the last attempt to send failed
-	missedBeat           atomic.Bool // heartbeats were left out while it did
+	urgent               atomic.Bool  // send as soon as it is written
+	failing              atomic.Bool  // the last attempt to send failed
+	missedBeat           atomic.Bool  // heartbeats were left out while it did
+	awaited              atomic.Int64 // how many wait in flush
 	aside                aside
 
 	mu       sync.Mutex // guards these four
@@ -184,6 +185,8 @@ func (p *Pipeline) Flush(ctx context.Context) error {
 }
 
 func (p *Pipeline) flush(ctx context.Context) error {
+	p.awaited.Add(1)
+	defer p.awaited.Add(-1)
 	target := p.write()
 	wake(p.wake.kick)
 	wake(p.wake.hurry)

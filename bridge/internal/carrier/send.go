@@ -20,6 +20,9 @@ const (
 
 	firstBackoff = 250 * time.Millisecond
 	lastBackoff  = 30 * time.Second
+	// awaitedBackoff is the last while somebody waits in Flush or Shutdown, who
+	// has seconds: a collector that comes back meanwhile must be noticed.
+	awaitedBackoff = time.Second
 	// sayAfter is how many attempts fail before it is said: a program is often
 	// up before its collector.
 	sayAfter = 5
@@ -261,7 +264,11 @@ func (s *sender) deliver(ctx context.Context) (result, error) {
 		if ctx.Err() != nil {
 			return stopped, err
 		}
-		backoff = min(2*backoff, lastBackoff)
+		last := lastBackoff
+		if p.awaited.Load() > 0 {
+			last = awaitedBackoff
+		}
+		backoff = min(2*backoff, last)
 	}
 }
 
