@@ -143,14 +143,6 @@ func (s *shard) round(queue []*parcel) {
 		if r.err = nil; err == nil && r.failed == nil {
 			err = s.flush(now, r)
 		}
-		if err == nil {
-			// A run may end with what just came: its end event, and all rows in.
-			if code, due := r.state.Due(now); due {
-				if err := s.close(now, r, code); err != nil {
-					s.e.cfg.Logger.Error("a run's end is not written yet", zap.Error(err))
-				}
-			}
-		}
 		for _, p := range r.dirty {
 			p.req.answer(err)
 		}

@@ -479,7 +479,7 @@ func (s *State) Due(now int64) (code int32, due bool) {
 	}
 	quiet := time.Duration(now - s.lastHeard)
 	able := deciding(s.owners)
-	open, byEvent, missing := len(able) == 0, true, uint64(0)
+	open, missing := len(able) == 0, uint64(0)
 	for _, o := range able {
 		switch {
 		case !o.ended():
@@ -492,13 +492,10 @@ func (s *State) Due(now int64) (code int32, due bool) {
 			}
 		case o.Carriers:
 			// Its span came first; its end event counts the rows still on their way.
-			byEvent = false
 			open = open || quiet < s.cfg.RowsTimeout
-		default:
-			byEvent = false
 		}
 	}
-	if !open && (quiet >= s.cfg.Linger || byEvent && len(s.log.parts) == 1) {
+	if !open && quiet >= s.cfg.Linger {
 		s.missing = missing
 		code, _ = s.outcome()
 		return code, true
