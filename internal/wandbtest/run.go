@@ -33,6 +33,7 @@ type run struct {
 	preempting bool
 	stopped    bool   // somebody pressed stop
 	exit       *int   // it is complete
+	ending     string // the request that said so
 	set        string // a state that somebody set
 	crashes    int    // times it came back after more than crashAfter
 }

@@ -1,0 +1,269 @@
+package upload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
+	"github.com/otel-wandb/otel-wandb/internal/extjson"
+	"github.com/otel-wandb/otel-wandb/internal/wandb"
+)
+
+// path is the run as W&B spells it, or until it said so as it is asked for.
+func (s *state) path() wandb.Path {
+	if s.Upserted {
+		return s.Path
+	}
+	return s.Asked
+}
+
+// dirty tells whether an upsert is due.
+func (s *state) dirty() bool {
+	return !s.Upserted || s.Reopen || s.ConfigDirty || s.changed() != nil
+}
+
+// attach finds out where the upload is: by its position, or else by what W&B
+// has of the run.
+func (u *Uploader) attach(ctx context.Context) error {
+	first := u.log(u.after(""))
+	if first == "" {
+		return errors.New("a run without logs")
+	}
+	asked, record := u.opts.Run, (*dotwandb.Run)(nil)
+	if asked.Project == "" || asked.Run == "" || asked.Entity == "" {
+		var err error
+		if record, err = firstRun(first); err != nil {
+			return err
+		}
+		asked = wandb.Path{
+			Entity: nonEmpty(asked.Entity, record.Entity), Project: nonEmpty(asked.Project, record.Project), Run: nonEmpty(asked.Run, record.ID),
+		}
+	}
+	host := u.opts.Client.BaseURL()
+	skipped := func(err error) { u.notify(LineSkipped, err) }
+	p, err := loadPosition(u.opts.Position)
+	if err != nil {
+		u.notify(StateTrouble, fmt.Errorf("%s: %w", asked, err))
+	}
+	if p != nil && p.Host == host && p.Asked == asked {
+		u.state = newState(*p, skipped)
+		return nil
+	}
+
+	u.state = newState(position{Host: host, Asked: asked, SummaryFresh: true}, skipped)
+	s := u.state
+	if record == nil {
+		if record, err = firstRun(first); err != nil {
+			return err
+		}
+	}
+	s.begin(partOf(first))
+	s.Log = record.StartTime.UTC().Format(time.RFC3339Nano)
+	if err := u.features(ctx); err != nil {
+		return err
+	}
+	if err := u.resume(ctx, record); err != nil {
+		return err
+	}
+	// From here on the numbers are fixed, whatever W&B says later.
+	u.save()
+	u.attached = s.position
+	return nil
+}
+
+// features asks what the server can do: console lines go on as they began.
+func (u *Uploader) features(ctx context.Context) error {
+	if err := u.turn(ctx, Ask, 0, true); err != nil {
+		return err
+	}
+	var features wandb.Features
+	err := u.try(ctx, Ask, func() (err error) {
+		features, err = u.opts.Client.Features(ctx)
+		return err
+	})
+	if err != nil && !errors.Is(err, wandb.ErrRefused) { // refused: a server that does not know the question
+		return err
+	}
+	u.state.Structured = features[wandb.StructuredConsoleLogs]
+	u.state.Globs = features[wandb.ExpandMetricGlobs]
+	return nil
+}
+
+// resume asks what W&B has of the run, of which nothing is known here.
+func (u *Uploader) resume(ctx context.Context, record *dotwandb.Run) error {
+	if err := u.turn(ctx, Ask, 0, true); err != nil {
+		return err
+	}
+	s := u.state
+	r, err := u.held(ctx)
+	if err != nil || r == nil {
+		u.asked = err == nil
+		return err
+	}
+	s.Continued, s.StorageID = true, r.StorageID
+	s.Sent.Tags = r.Tags
+	s.OldConfig, s.OldSummary = textOf(r.Config), textOf(r.Summary)
+	if m, own := markOf(r.Config, s.Log); own {
+		// This log's, and the position was lost: the same lines go out again.
+		s.Base = lines{History: m.Lines[0], Events: m.Lines[1], Console: m.Lines[2]}
+		s.Step, s.Runtime = m.Step, m.Runtime
+	} else {
+		s.Base = lines{History: r.HistoryLines, Events: r.EventsLines, Console: r.ConsoleLines}
+		s.Step = max(0, r.NextStep-record.StartingStep)
+		s.Runtime = max(0, r.Runtime-int64(record.Runtime))
+	}
+	s.Next = s.Base
+	return nil
+}
+
+func (u *Uploader) held(ctx context.Context) (r *wandb.Resume, err error) {
+	err = u.try(ctx, Ask, func() (err error) {
+		r, err = u.opts.Client.ResumeStatus(ctx, u.state.path())
+		return err
+	})
+	return r, err
+}
+
+func textOf(members []extjson.Member) string {
+	var o object
+	for _, m := range members {
+		o.put(m.Key, m.Raw)
+	}
+	return o.text()
+}
+
+// changed are the fields to send; nil without any. What did not change is left
+// out: people edit names and notes at W&B.
+func (s *state) changed() *wandb.Fields {
+	var f wandb.Fields
+	n := 0
+	for _, p := range []struct{ to, now, sent *string }{
+		{&f.DisplayName, &s.Fields.DisplayName, &s.Sent.DisplayName},
+		{&f.Group, &s.Fields.Group, &s.Sent.Group},
+		{&f.JobType, &s.Fields.JobType, &s.Sent.JobType},
+		{&f.Notes, &s.Fields.Notes, &s.Sent.Notes},
+		{&f.Host, &s.Fields.Host, &s.Sent.Host},
+		{&f.Program, &s.Fields.Program, &s.Sent.Program},
+		{&f.Commit, &s.Fields.Commit, &s.Sent.Commit},
+		{&f.Repo, &s.Fields.Repo, &s.Sent.Repo},
+	} {
+		if *p.now == "" || *p.now == *p.sent || p.now == &s.Fields.DisplayName && s.Continued && s.defaultName() {
+			continue
+		}
+		*p.to = *p.now
+		n++
+	}
+	for _, tag := range s.Fields.Tags {
+		if !slices.Contains(s.Sent.Tags, tag) {
+			f.Tags = s.Fields.Tags
+			n++
+			break
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return &f
+}
+
+// defaultName tells whether nobody chose the display name: it is made of a
+// span's name and the beginning of its id.
+func (s *state) defaultName() bool {
+	otel, _ := s.config.get("otel")
+	id, _ := extjson.Get(otel, "span_id")
+	id = strings.Trim(id, `"`)
+	return len(id) >= 6 && strings.HasSuffix(s.Fields.DisplayName, "-"+id[:6])
+}
+
+// upsert brings the halves of the run to W&B that changed. again says that the
+// lines have other numbers than thought: the log is to be read again.
+func (u *Uploader) upsert(ctx context.Context) (again bool, err error) {
+	s := u.state
+	if err := u.turn(ctx, Upsert, 0, true); err != nil {
+		return false, err
+	}
+	up := wandb.Upsert{Run: s.path(), Fields: s.changed()}
+	if up.Fields != nil && up.Fields.Tags != nil && (s.Upserted || s.Continued) {
+		// Tags are set as a whole, and people tag runs at W&B.
+		r, err := u.held(ctx)
+		if err != nil {
+			return false, err
+		}
+		if r != nil {
+			up.Fields.Tags = join(r.Tags, up.Fields.Tags)
+		}
+	}
+	if up.Fields != nil {
+		up.Fields.StorageID = s.StorageID
+	}
+	if s.ConfigDirty || !s.Upserted {
+		up.Config = s.configText()
+	}
+	var got wandb.Run
+	err = u.try(ctx, Upsert, func() (err error) {
+		got, err = u.opts.Client.UpsertRun(ctx, up)
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	if u.asked && got.HistoryLines > 0 {
+		// Rows of a run that never began, by its config: a fork's, which it inherits.
+		u.asked = false
+		before := newState(u.attached, s.skipped)
+		before.Base.History, before.Next.History = got.HistoryLines, got.HistoryLines
+		u.state, u.seen = before, 0
+		u.save()
+		return true, nil
+	}
+	u.asked = false
+	s.ConfigDirty, s.Reopen = false, false
+	s.Upserted, s.Path, s.StorageID = true, got.Path, got.StorageID
+	tags := join(s.Sent.Tags, s.Fields.Tags)
+	s.Sent = s.Fields
+	s.Sent.Tags = tags
+	return false, nil
+}
+
+// join is a with what of b it lacks.
+func join(a, b []string) []string {
+	all := slices.Clone(a)
+	for _, tag := range b {
+		if !slices.Contains(all, tag) {
+			all = append(all, tag)
+		}
+	}
+	return all
+}
+
+// firstRun reads what a log says first of its run.
+func firstRun(path string) (*dotwandb.Run, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	r, err := dotwandb.NewReader(file, dotwandb.Strict)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	for range 10 {
+		b, err := r.Next()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w: %w", path, ErrNoRun, err)
+		}
+		rec, err := dotwandb.Decode(b)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if rec.Run != nil {
+			return rec.Run, nil
+		}
+	}
+	return nil, fmt.Errorf("%s: %w", path, ErrNoRun)
+}

@@ -1,0 +1,254 @@
+package upload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/runview"
+	"github.com/otel-wandb/otel-wandb/internal/wandb"
+	"github.com/otel-wandb/otel-wandb/internal/wandbtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type (
+	rec  = dotwandb.Record
+	item = dotwandb.Item
+)
+
+// fixture is a server, a client whose requests a test can stop, and a folder of
+// logs, in a bubble with a clock of its own.
+type fixture struct {
+	*testing.T
+	server    *wandbtest.Server
+	dir       string
+	client    *wandb.Client
+	intercept func(r *http.Request, send func() (*http.Response, error)) (*http.Response, error)
+	notices   []Notice
+	num       int64
+}
+
+func bubble(t *testing.T, opts wandbtest.Options, test func(f *fixture)) {
+	t.Helper()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fixture{T: t, server: wandbtest.New(opts), dir: dir}
+		h, stop := f.server.InMemory()
+		defer stop()
+		inner := h.Transport
+		h.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+			send := func() (*http.Response, error) { return inner.RoundTrip(r) }
+			if f.intercept != nil {
+				return f.intercept(r, send)
+			}
+			return send()
+		})
+		creds, err := wandb.APIKey(wandbtest.Key, "the test")
+		require.NoError(t, err)
+		f.client, err = wandb.New(wandb.Options{BaseURL: wandbtest.URL, HTTP: h, Credentials: creds})
+		require.NoError(t, err)
+		test(f)
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// part is the log of run r's nth part.
+func (f *fixture) part(n int) string {
+	return filepath.Join(f.dir, "wandb", fmt.Sprintf("run-20260102_15040%d-r", n), "run-r.wandb")
+}
+
+// write appends records to a part's log, and makes it.
+func (f *fixture) write(part int, records ...rec) {
+	f.Helper()
+	path := f.part(part)
+	require.NoError(f, os.MkdirAll(filepath.Dir(path), 0o777))
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o666)
+	require.NoError(f, err)
+	defer file.Close()
+	fi, err := file.Stat()
+	require.NoError(f, err)
+	var b []byte
+	at := fi.Size()
+	if at == 0 {
+		b = dotwandb.AppendFileHeader(b)
+		at = dotwandb.FileHeaderSize
+	}
+	framer := dotwandb.NewFramer(at)
+	for i := range records {
+		f.num++
+		records[i].Num = f.num
+		b = framer.Append(b, records[i].Append(nil))
+	}
+	_, err = file.Write(b)
+	require.NoError(f, err)
+}
+
+func (f *fixture) position() string {
+	return PositionFile(filepath.Join(f.dir, "wandb"), wandbtest.URL, wandb.Path{Project: "p", Run: "r"})
+}
+
+// uploader of the parts that are there.
+func (f *fixture) uploader(change ...func(*Options)) *Uploader {
+	opts := Options{Client: f.client, Position: f.position(), Notify: func(n Notice) { f.notices = append(f.notices, n) }}
+	for n := 1; n < 9; n++ {
+		if _, err := os.Stat(f.part(n)); err == nil {
+			opts.Parts = append(opts.Parts, f.part(n))
+		}
+	}
+	for _, c := range change {
+		c(&opts)
+	}
+	return New(opts)
+}
+
+func following(o *Options) { o.Follow, o.Alive = true, true }
+
+func (f *fixture) held() wandbtest.Run {
+	f.Helper()
+	r, ok := f.server.Run("", "p", "r")
+	require.True(f, ok, "the run is not there")
+	return r
+}
+
+var start = time.Date(2026, 1, 2, 15, 4, 1, 0, time.UTC)
+
+// Records.
+
+func opening(startTime time.Time, config ...item) []rec {
+	return []rec{
+		{Header: &dotwandb.Header{Producer: "0.1.0", MinConsumer: "0.70.0"}},
+		{Run: &dotwandb.Run{ID: "r", Project: "p", DisplayName: "train-abcdef", Group: "g", Tags: []string{"a"}, StartTime: startTime, Config: config}},
+		{Environment: &dotwandb.Environment{OS: "Linux", Host: "h1", StartedAt: startTime, Program: "train.py", WriterID: "otel-wandb", MemoryTotal: 1 << 40}},
+		{Telemetry: &dotwandb.Telemetry{CLIVersion: "0.1.0", CoreVersion: "0.1.0", Platform: "linux-amd64", Features: []int{2, 4}}},
+	}
+}
+
+func row(step int64, kv ...string) rec {
+	var items []item
+	for i := 0; i < len(kv); i += 2 {
+		path := strings.Split(kv[i], ".")
+		items = append(items, item{Key: path[0], Rest: path[1:], JSON: kv[i+1]})
+	}
+	items = append(items, item{Key: "_timestamp", JSON: "1767366241.5"}, item{Key: "_runtime", JSON: strconv.FormatInt(step, 10) + ".5"}, item{Key: "_step", JSON: strconv.FormatInt(step, 10)})
+	return rec{History: &dotwandb.History{Items: items, Step: step}}
+}
+
+func line(text string, stderr bool) rec {
+	return rec{Output: &dotwandb.Output{Stderr: stderr, Time: start.Add(1234567 * time.Microsecond), Line: text + "\n"}}
+}
+
+func stats(second int, key, json string) rec {
+	return rec{Stats: &dotwandb.Stats{Time: start.Add(time.Duration(second) * time.Second), Items: []item{{Key: key, JSON: json}}}}
+}
+
+func summary(kv ...string) rec {
+	s := &dotwandb.Summary{}
+	for i := 0; i < len(kv); i += 2 {
+		path := strings.Split(kv[i], ".")
+		s.Update = append(s.Update, item{Key: path[0], Rest: path[1:], JSON: kv[i+1]})
+	}
+	return rec{Summary: s}
+}
+
+func setConfig(key, json string) rec {
+	return rec{Config: &dotwandb.Config{Update: []item{{Key: key, JSON: json}}}}
+}
+
+func exit(code int32) rec { return rec{Exit: &dotwandb.Exit{Code: code, Runtime: 9}} }
+
+// sample is one of everything.
+func (f *fixture) sample() {
+	f.write(1, opening(start, item{Key: "lr", JSON: "0.1"}, item{Key: "seed", JSON: "9007199254740993"})...)
+	f.write(1,
+		rec{Metric: &dotwandb.Metric{Name: "loss", StepMetric: "epoch", Defined: true, Summary: dotwandb.MetricSummary{Min: true}}},
+		row(0, "loss", "NaN", "big", "9007199254740993", "val.acc", "0.5", "val.f1", "-Infinity"),
+		line("hello", false), line("oh no", true),
+		stats(3, "cpu", "4.25"),
+		row(1, "loss", "Infinity", "text", `"<a> & \"b\" é"`),
+		summary("loss.min", "NaN", "_step", "1"),
+		rec{Alert: &dotwandb.Alert{Title: "look", Text: "here", Level: "WARN", Wait: time.Minute}},
+		setConfig("lr", "0.2"),
+		row(4, "loss", "0.25"),
+		line("bye", false),
+		stats(6, "cpu", "5"),
+		summary("loss.min", "0.25", "_step", "4", "_runtime", "4.5", "_wandb.runtime", "4"),
+		exit(3),
+	)
+}
+
+// whole checks that the server has all that the logs have, once and in order.
+func (f *fixture) whole(alerts int) wandbtest.Run {
+	f.Helper()
+	parts, err := runview.List(f.dir)
+	require.NoError(f, err)
+	want, err := runview.Read(parts, runview.Options{})
+	require.NoError(f, err)
+	got := f.held()
+	rows := []map[string]any{}
+	for _, r := range want.Rows {
+		rows = append(rows, r.Values)
+	}
+	assert.Equal(f, fmt.Sprint(rows), fmt.Sprint(got.Rows()), "rows") // NaN equals nothing, but prints
+	for _, file := range [][]wandbtest.Line{got.History, got.Events, got.Console} {
+		for i, l := range file {
+			assert.Equal(f, i, l.Offset)
+		}
+	}
+	if assert.Len(f, got.Console, len(want.Console), "console") {
+		for i, l := range want.Console {
+			assert.Contains(f, got.Console[i].Text, l.Text)
+		}
+	}
+	assert.Equal(f, fmt.Sprint(want.Summary), fmt.Sprint(got.Summary()), "summary")
+	assert.Equal(f, fmt.Sprint(want.Config), fmt.Sprint(got.Config()), "config")
+	assert.GreaterOrEqual(f, len(got.Alerts), alerts)
+	if want.Exit != nil && assert.NotNil(f, got.ExitCode) {
+		assert.Equal(f, int(*want.Exit), *got.ExitCode)
+	}
+	assert.Empty(f, f.server.Violations())
+	return got
+}
+
+// answerOf takes an answer in, so that the server is done with its request.
+func answerOf(resp *http.Response, err error) {
+	if err == nil {
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+	}
+}
+
+var errKilled = errors.New("killed")
+
+// killAt kills the nth request from now on: before it is sent, or after it is
+// answered.
+func (f *fixture) killAt(n int, before bool, kill context.CancelCauseFunc) {
+	count := 0
+	f.intercept = func(_ *http.Request, send func() (*http.Response, error)) (*http.Response, error) {
+		if count++; count != n {
+			return send()
+		}
+		if !before {
+			answerOf(send())
+		}
+		kill(errKilled)
+		return nil, errKilled
+	}
+}

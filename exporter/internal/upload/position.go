@@ -1,0 +1,116 @@
+package upload
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/otel-wandb/otel-wandb/exporter/internal/codec"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
+	"github.com/otel-wandb/otel-wandb/internal/wandb"
+)
+
+// positionVersion is of the file's content. Another one is a lost position.
+const positionVersion = 1
+
+// position is all that is known of a run's upload: where in which log it is,
+// and what came of the records so far.
+type position struct {
+	Version int
+
+	Host  string     // the server's base URL
+	Asked wandb.Path // what the run is called here; an empty entity is the user's own
+
+	// What W&B answered to the first upsert, and what its server can do.
+	Upserted   bool
+	Path       wandb.Path
+	StorageID  string
+	Structured bool // console lines are JSON
+	Globs      bool // metric definitions may be globs
+
+	Log    string // says which log: when its first part began
+	Part   string // the part's directory
+	Offset int64  // in the part's log: the end of a whole record
+	Taken  int    // lines of the record there that are sent already
+	Exit   *dotwandb.Exit
+	Done   bool // nothing is left to say of this part and those before it
+	Reopen bool // the run ended, and goes on with this part: an upsert says so
+
+	Base      lines // the numbers of this log's first lines
+	Next      lines // the numbers of its next ones
+	Step      int64 // is added to steps: behind those of a run that was resumed
+	Runtime   int64 // is added to runtimes, seconds
+	Continued bool  // the run was on W&B before this upload knew it
+
+	Start        int64 // of the first part, unix ns
+	Fields, Sent wandb.Fields
+	Kept         [][]byte // records that the config is made of besides
+
+	// Objects as text. Old ones are what W&B had before.
+	Config, Summary, OldConfig, OldSummary string
+	ConfigDirty, SummaryDirty              bool
+	SummaryFresh                           bool // the part has said nothing yet: its first summary replaces all
+
+	Halves [2]half // of lines of stdout and stderr whose newline has not come
+
+	TooLong, BadValues, AlertsRefused int
+}
+
+// lines are line numbers of the files that count them.
+type lines struct{ History, Events, Console int }
+
+// half is a line whose newline has not come.
+type half struct {
+	Time int64 // unix ns
+	Text string
+}
+
+// PositionFile is where the position of a run is kept, below a folder of runs.
+// It is a state file: without it the upload asks W&B and does again what may be
+// done again.
+func PositionFile(folder string, baseURL string, run wandb.Path) string {
+	sum := sha256.Sum256([]byte(baseURL + "\x00" + run.String()))
+	return filepath.Join(folder, ".otel-wandb", "upload", hex.EncodeToString(sum[:16])+".position")
+}
+
+// loadPosition reads a position; nil where there is none that can be used.
+func loadPosition(path string) (*position, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("position of an upload: %w", err)
+	}
+	var p position
+	if err := codec.Unmarshal(b, &p); err != nil {
+		return nil, fmt.Errorf("position of an upload: %s: %w; W&B is asked instead", path, err)
+	}
+	if p.Version != positionVersion {
+		return nil, fmt.Errorf("position of an upload: %s is of version %d, not %d; W&B is asked instead", path, p.Version, positionVersion)
+	}
+	return &p, nil
+}
+
+// save replaces the file as a whole. It does not wait for the disk: an older
+// position, or none, only makes the same requests go out again.
+func (p *position) save(path string) error {
+	b, err := codec.Marshal(p)
+	if err != nil {
+		return err
+	}
+	if err = os.MkdirAll(filepath.Dir(path), 0o777); err == nil {
+		temp := path + ".new" // one writer a run: a leftover is written over
+		if err = os.WriteFile(temp, b, 0o666); err == nil {
+			err = os.Rename(temp, path)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("position of the upload of %s: %w; after a restart more is sent again", p.Asked, err)
+	}
+	return nil
+}

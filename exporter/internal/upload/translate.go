@@ -1,0 +1,412 @@
+package upload
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
+	"github.com/otel-wandb/otel-wandb/internal/extjson"
+	"github.com/otel-wandb/otel-wandb/internal/wandb"
+)
+
+// state is a position at work. It has one goroutine.
+type state struct {
+	position
+	config, summary *object
+	telemetry       *dotwandb.Telemetry
+	environments    []dotwandb.Environment // by writer, the last of each
+	metrics         []dotwandb.Metric      // the last definition of each, in order of the first
+
+	skipped func(error) // is told of each line that goes nowhere
+}
+
+func newState(p position, skipped func(error)) *state {
+	s := &state{position: p, config: parse(p.Config), summary: parse(p.Summary), skipped: skipped}
+	for _, b := range p.Kept {
+		rec, err := dotwandb.Decode(b)
+		switch {
+		case err != nil: // the position was decoded: it says what was written
+		case rec.Telemetry != nil:
+			s.telemetry = rec.Telemetry
+		case rec.Environment != nil:
+			s.environments = append(s.environments, *rec.Environment)
+		case rec.Metric != nil:
+			s.metrics = append(s.metrics, *rec.Metric)
+		}
+	}
+	return s
+}
+
+// pack is the position as it is to be written.
+func (s *state) pack() *position {
+	s.Version = positionVersion
+	s.Config, s.Summary = s.config.text(), s.summary.text()
+	s.Kept = nil
+	keep := func(r dotwandb.Record) { s.Kept = append(s.Kept, r.Append(nil)) }
+	if s.telemetry != nil {
+		keep(dotwandb.Record{Telemetry: s.telemetry})
+	}
+	for i := range s.environments {
+		keep(dotwandb.Record{Environment: &s.environments[i]})
+	}
+	for i := range s.metrics {
+		keep(dotwandb.Record{Metric: &s.metrics[i]})
+	}
+	return &s.position
+}
+
+// batch is what goes to W&B at once, in this order: the upsert that the state
+// has become dirty for, lines, and the alert at which it ends.
+type batch struct {
+	wandb.StreamRequest
+	alert *dotwandb.Alert
+	full  bool // more waits in the log
+}
+
+// begin turns to a part.
+func (s *state) begin(part string) {
+	s.Part, s.Offset, s.Taken = part, dotwandb.FileHeaderSize, 0
+	s.Reopen = s.Reopen || s.Done && s.Upserted
+	s.Exit, s.Done, s.SummaryFresh = nil, false, true
+}
+
+// apply takes a record in. With wandb.ErrFull nothing of it is, but for the
+// lines that Taken counts: the same record is to be applied again.
+func (s *state) apply(rec *dotwandb.Record, b *batch) error {
+	switch {
+	case rec.History != nil:
+		return s.line(b, wandb.History, &s.Next.History, s.row(rec.History))
+	case rec.Output != nil:
+		return s.output(rec.Output, b)
+	case rec.Stats != nil:
+		if len(rec.Stats.Items) > 0 {
+			return s.line(b, wandb.Events, &s.Next.Events, s.event(rec.Stats))
+		}
+	case rec.Summary != nil:
+		s.changeSummary(rec.Summary.Update, rec.Summary.Remove)
+	case rec.Run != nil:
+		s.run(rec.Run)
+	case rec.Config != nil:
+		s.change(s.config, rec.Config.Update, rec.Config.Remove)
+		s.ConfigDirty = true
+	case rec.Metric != nil:
+		s.metric(rec.Metric)
+	case rec.Telemetry != nil:
+		s.telemetry, s.ConfigDirty = rec.Telemetry, true
+	case rec.Environment != nil:
+		s.environment(rec.Environment)
+	case rec.Alert != nil:
+		b.alert = rec.Alert
+	case rec.Exit != nil:
+		return s.exit(rec.Exit, b)
+	}
+	return nil
+}
+
+// line puts the next line of a file into the batch. One that W&B does not take
+// is passed over: the rest goes on, and it takes up no number.
+func (s *state) line(b *batch, file wandb.File, next *int, text string) error {
+	err := b.Add(file, *next, text)
+	switch {
+	case errors.Is(err, wandb.ErrLine):
+		s.TooLong++
+		name := text[:min(len(text), 80)]
+		s.skipped(fmt.Errorf("%s: %w (it begins %q, behind offset %d of part %s)", s.Asked, err, name, s.Offset, s.Part))
+		return nil
+	case err != nil:
+		return err
+	}
+	*next++
+	return nil
+}
+
+// row is a history row as a line.
+func (s *state) row(h *dotwandb.History) string {
+	text := s.rowText(h.Items, h.Step, func(raw string) string { return raw })
+	if _, err := extjson.Members(text); err == nil && !strings.ContainsAny(text, "\n\r") {
+		return text
+	}
+	return s.rowText(h.Items, h.Step, s.fit)
+}
+
+func (s *state) fit(raw string) string {
+	text, ok := fit(raw)
+	if !ok {
+		s.BadValues++
+	}
+	return text
+}
+
+func (s *state) rowText(items []dotwandb.Item, step int64, fit func(string) string) string {
+	var o object
+	for i := range items {
+		it := &items[i]
+		if len(it.Rest) == 0 {
+			switch it.Key {
+			case "_step":
+				continue // it is the record's
+			case "_runtime":
+				o.put(it.Key, addSeconds(fit(it.JSON), s.Runtime))
+				continue
+			}
+		}
+		o.set(it, fit(it.JSON))
+	}
+	if raw := stepOf(items); raw != "" {
+		if n, err := strconv.ParseInt(raw, 10, 64); err == nil {
+			step = n
+		}
+	}
+	o.put("_step", strconv.FormatInt(step+s.Step, 10))
+	return o.text()
+}
+
+// stepOf is the value that W&B goes by, before the record's own number.
+func stepOf(items []dotwandb.Item) string {
+	for i := range items {
+		if items[i].Key == "_step" && len(items[i].Rest) == 0 {
+			return items[i].JSON
+		}
+	}
+	return ""
+}
+
+// addSeconds adds to a number, where it is one.
+func addSeconds(raw string, seconds int64) string {
+	if seconds == 0 {
+		return raw
+	}
+	if n, err := strconv.ParseInt(raw, 10, 64); err == nil {
+		return strconv.FormatInt(n+seconds, 10)
+	}
+	f, err := strconv.ParseFloat(raw, 64)
+	if err != nil || f-f != 0 {
+		return raw
+	}
+	return strconv.FormatFloat(f+float64(seconds), 'f', -1, 64)
+}
+
+// event is a sample of system metrics as a line.
+func (s *state) event(stats *dotwandb.Stats) string {
+	var o object
+	o.put("_wandb", "true")
+	o.put("_timestamp", secondsText(time.Duration(stats.Time.UnixNano())))
+	o.put("_runtime", secondsText(max(0, time.Duration(stats.Time.UnixNano()-s.Start))+time.Duration(s.Runtime)*time.Second))
+	for i := range stats.Items {
+		o.put("system."+stats.Items[i].Key, s.fit(stats.Items[i].JSON))
+	}
+	return o.text()
+}
+
+// secondsText is a time in seconds, to the microsecond.
+func secondsText(d time.Duration) string {
+	return strconv.FormatFloat(float64(d.Microseconds())/1e6, 'f', -1, 64)
+}
+
+// maxLine bounds a console line: a progress bar that only ever returns the
+// carriage would be one without end.
+const maxLine = 64 << 10
+
+type console struct {
+	stderr bool
+	half
+}
+
+// output puts console lines together: W&B's own client writes a record for each
+// write of the program, of which a line may have many.
+func (s *state) output(o *dotwandb.Output, b *batch) error {
+	var list []console
+	h := s.Halves[index(o.Stderr)]
+	for text := range strings.Lines(o.Line) {
+		if h.Text == "" {
+			h.Time = o.Time.UnixNano()
+		}
+		text, ended := strings.CutSuffix(text, "\n")
+		h.Text += text
+		if ended || len(h.Text) > maxLine {
+			list = append(list, console{o.Stderr, h})
+			h = half{}
+		}
+	}
+	if err := s.console(list, b); err != nil {
+		return err
+	}
+	s.Halves[index(o.Stderr)] = h
+	return nil
+}
+
+func index(stderr bool) int {
+	if stderr {
+		return 1
+	}
+	return 0
+}
+
+// console sends lines of one record, those that Taken counts before left out.
+func (s *state) console(list []console, b *batch) error {
+	for _, c := range list[min(s.Taken, len(list)):] {
+		if err := s.line(b, wandb.Console, &s.Next.Console, s.consoleText(c)); err != nil {
+			return err
+		}
+		s.Taken++
+	}
+	s.Taken = 0
+	return nil
+}
+
+const consoleTime = "2006-01-02T15:04:05.000000"
+
+// consoleText is a line in the form that the server wants.
+func (s *state) consoleText(c console) string {
+	at := time.Unix(0, c.Time).UTC().Format(consoleTime)
+	text := strings.TrimSuffix(c.Text, "\r")
+	if !s.Structured {
+		if c.stderr {
+			return "ERROR " + at + " " + text
+		}
+		return at + " " + text
+	}
+	b := []byte(`{`)
+	if c.stderr {
+		b = append(b, `"level":"error",`...)
+	}
+	b = append(b, `"ts":"`+at+`","content":`...)
+	return string(append(appendQuoted(b, text), '}'))
+}
+
+// exit ends the part: lines without their newline end with it.
+func (s *state) exit(e *dotwandb.Exit, b *batch) error {
+	var list []console
+	for _, stderr := range []bool{false, true} {
+		if h := s.Halves[index(stderr)]; h.Text != "" {
+			list = append(list, console{stderr, h})
+		}
+	}
+	if err := s.console(list, b); err != nil {
+		return err
+	}
+	s.Halves, s.Exit = [2]half{}, e
+	return nil
+}
+
+// run takes over a run record. What it does not set stays.
+func (s *state) run(r *dotwandb.Run) {
+	if s.Start == 0 && !r.StartTime.IsZero() {
+		s.Start = r.StartTime.UnixNano()
+	}
+	set := func(field *string, value string) {
+		if value != "" {
+			*field = value
+		}
+	}
+	f := &s.Fields
+	set(&f.DisplayName, r.DisplayName)
+	set(&f.Group, r.Group)
+	set(&f.JobType, r.JobType)
+	set(&f.Notes, r.Notes)
+	set(&f.Host, r.Host)
+	set(&f.Repo, r.GitRemote)
+	set(&f.Commit, r.GitCommit)
+	if len(r.Tags) > 0 {
+		f.Tags = r.Tags
+	}
+	if r.Telemetry != nil {
+		s.telemetry = r.Telemetry
+	}
+	if len(r.Config) > 0 {
+		before := s.config.text()
+		s.config = &object{}
+		s.change(s.config, r.Config, nil)
+		s.ConfigDirty = s.ConfigDirty || s.config.text() != before
+	}
+	if len(r.Summary) > 0 {
+		s.changeSummary(r.Summary, nil)
+	}
+}
+
+func (s *state) change(o *object, update, remove []dotwandb.Item) {
+	for i := range update {
+		o.set(&update[i], s.fit(update[i].JSON))
+	}
+	for i := range remove {
+		o.unset(&remove[i])
+	}
+}
+
+func (s *state) changeSummary(update, remove []dotwandb.Item) {
+	if s.SummaryFresh {
+		s.SummaryFresh = false
+		s.summary = parse(s.OldSummary)
+	}
+	s.change(s.summary, update, remove)
+	for i := range update { // what counts over the whole run
+		it, raw := &update[i], update[i].JSON
+		switch {
+		case it.Key == "_step" && len(it.Rest) == 0:
+			if n, err := strconv.ParseInt(raw, 10, 64); err == nil {
+				raw = strconv.FormatInt(n+s.Step, 10)
+			}
+		case it.Key == "_runtime" && len(it.Rest) == 0,
+			it.Key == "_wandb" && slices.Equal(it.Rest, []string{"runtime"}):
+			raw = addSeconds(raw, s.Runtime)
+		}
+		if raw != it.JSON {
+			s.summary.set(it, raw)
+		}
+	}
+	s.SummaryDirty = true
+}
+
+// finish puts the summary into the batch, once for all its changes.
+func (s *state) finish(b *batch) {
+	if !s.SummaryDirty {
+		return
+	}
+	err := b.SetSummary(s.summary.text())
+	switch {
+	case errors.Is(err, wandb.ErrFull):
+		b.full = true
+		return
+	case err != nil:
+		s.TooLong++
+		s.skipped(fmt.Errorf("%s: the summary: %w", s.Asked, err))
+	}
+	s.SummaryDirty = false
+}
+
+func (s *state) metric(m *dotwandb.Metric) {
+	i := slices.IndexFunc(s.metrics, func(old dotwandb.Metric) bool {
+		return old.Name == m.Name && old.GlobName == m.GlobName
+	})
+	switch {
+	case i < 0:
+		s.metrics = append(s.metrics, *m)
+	case s.metrics[i] == *m:
+		return
+	default:
+		s.metrics[i] = *m
+	}
+	s.ConfigDirty = true
+}
+
+func (s *state) environment(e *dotwandb.Environment) {
+	s.ConfigDirty = true
+	s.Fields.Program = nonEmpty(e.Program, s.Fields.Program)
+	i := slices.IndexFunc(s.environments, func(old dotwandb.Environment) bool { return old.WriterID == e.WriterID })
+	if i < 0 {
+		s.environments = append(s.environments, *e)
+		return
+	}
+	s.environments[i] = *e
+}
+
+func nonEmpty(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
