@@ -76,7 +76,7 @@ N ?= 20
 torture: bin/otelcol-wandb ## kill the collector under load N times, then look what is lost or doubled
 	$(call step,torture,TORTURE_N=$(N) $(PLAIN) $(GO) test -count=1 -timeout=2h -run 'Killed|Survives' -v ./exporter/internal/torture)
 
-# The short forms: 50,000 rows, a collector that is away for 2 s.
+# In make test it is 50,000 rows, and the collector is away for 2 s and not 10.
 .PHONY: million
 million: bin/otelcol-wandb ## a million rows through the bridge and the collector, three times (minutes)
 	$(call step,a million rows,BRIDGED_LONG=1 $(PLAIN) $(GO) test -count=1 -timeout=1h -v ./exporter/internal/bridged)
