@@ -99,8 +99,7 @@ func connect(ctx context.Context, endpoint, file string) (*telemetry, error) {
 	if err != nil {
 		return nil, errors.Join(err, t.bridge.Shutdown(ctx), conn.Close())
 	}
-	// Each line at once, not in batches: one that comes after its run has ended
-	// is not lost, and opens another part of the run.
+	// Each line at once, not in batches: to be seen while the run grows.
 	t.logs = sdklog.NewLoggerProvider(sdklog.WithProcessor(sdklog.NewSimpleProcessor(records)))
 	t.logger = t.logs.Logger("github.com/otel-wandb/otel-wandb/examples/workflow")
 	return t, nil

@@ -95,7 +95,7 @@ func demo(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	s.done("one trace, and the rows were on their way while it ran")
 
-	s.step("wait until the runs have ended", "when their tasks have, and all rows are in")
+	s.step("wait until the runs have ended", "a second after the last of them came (finish.linger)")
 	runs, err := ended(ctx, &o, s, dir)
 	if err != nil {
 		return err
