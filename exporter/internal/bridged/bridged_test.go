@@ -42,8 +42,6 @@ func ms(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
 // keeps, and the program holds none of them.
 func TestAMillionRows(t *testing.T) {
 	rows := pick(50_000, 1_000_000)
-	s := newSite(t, soon)
-	s.start(t)
 	for _, tt := range []struct {
 		name  string
 		never bool
@@ -54,6 +52,8 @@ func TestAMillionRows(t *testing.T) {
 		{"at-once", false, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			s := newSite(t, soon)
+			s.start(t)
 			watch := s.watch(t, tt.name)
 			r := run(t, orders{
 				Endpoint: s.endpoint(), Dir: t.TempDir(), Run: tt.name, Rows: rows,
