@@ -64,7 +64,6 @@ func (s *state) pack() *position {
 type batch struct {
 	wandb.StreamRequest
 	alert *dotwandb.Alert
-	full  bool // more waits in the log
 }
 
 // begin turns to a part.
@@ -369,8 +368,7 @@ func (s *state) finish(b *batch) {
 	err := b.SetSummary(s.summary.text())
 	switch {
 	case errors.Is(err, wandb.ErrFull):
-		b.full = true
-		return
+		return // it goes with the next
 	case err != nil:
 		s.TooLong++
 		s.skipped(fmt.Errorf("%s: the summary: %w", s.Asked, err))

@@ -24,7 +24,7 @@ type Options struct {
 	// Run to write to. What is empty is what the log says; an entity that
 	// neither says is the user's own.
 	Run wandb.Path
-	// Parts are the run's logs, as far as they are there, in any order.
+	// Parts are the run's logs, as far as they are there, oldest first.
 	Parts []string
 	// Position is the file in which the upload keeps where it is: see PositionFile.
 	Position string
@@ -133,7 +133,7 @@ type Uploader struct {
 	lastSent time.Time
 
 	mu         sync.Mutex // guards everything below
-	parts      []string   // in order
+	parts      []string   // oldest first
 	alive      bool
 	preempting bool
 	status     Status
@@ -164,14 +164,13 @@ func (u *Uploader) Wake() {
 	}
 }
 
-// AddPart says that the run has another log. It is called before anybody could
+// AddPart says that the run has another log, behind those before. It is called before anybody could
 // find the exit in the one before it, or else after Run returned.
 func (u *Uploader) AddPart(log string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !slices.Contains(u.parts, log) {
 		u.parts = append(u.parts, log)
-		slices.SortFunc(u.parts, func(a, b string) int { return strings.Compare(order(partOf(a)), order(partOf(b))) })
 	}
 	u.Wake()
 }
@@ -211,8 +210,8 @@ func (u *Uploader) notify(kind NoticeKind, err error) { u.opts.Notify(Notice{kin
 // partOf names a part: its directory, which may be moved with its folder.
 func partOf(log string) string { return filepath.Base(filepath.Dir(log)) }
 
-// order sorts parts by time, whether they were made offline or not.
-func order(part string) string { return strings.TrimPrefix(part, "offline-") }
+// since is what of a part's name is its time, whether it was made offline or not.
+func since(part string) string { return strings.TrimPrefix(part, "offline-") }
 
 // log is the log of a part; "" where it is gone.
 func (u *Uploader) log(part string) string {
@@ -231,12 +230,18 @@ func (u *Uploader) log(part string) string {
 func (u *Uploader) after(part string) string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for _, log := range u.parts {
-		if p := partOf(log); part == "" || strings.Compare(order(p), order(part)) > 0 {
-			return p
+	i := slices.IndexFunc(u.parts, func(log string) bool { return partOf(log) == part })
+	if i < 0 && part != "" {
+		// It is gone. Names have local times, which an hour a year are no order:
+		// good enough to tell what came after a log that somebody removed.
+		for i+1 < len(u.parts) && since(partOf(u.parts[i+1])) <= since(part) {
+			i++
 		}
 	}
-	return ""
+	if i+1 == len(u.parts) {
+		return ""
+	}
+	return partOf(u.parts[i+1])
 }
 
 // Run uploads until the run has ended, or nothing is left to send, or the
@@ -430,7 +435,6 @@ func (u *Uploader) read() (*batch, error) {
 			return nil, err
 		}
 		if err := s.apply(&rec, b); errors.Is(err, wandb.ErrFull) {
-			b.full = true
 			return b, nil
 		} else if err != nil {
 			return nil, err

@@ -372,3 +372,27 @@ func TestDamage(t *testing.T) {
 		assert.Equal(t, LogDamaged, f.notices[0].Kind)
 	})
 }
+
+// Parts have the order they are given in: names have local times, which go back
+// for an hour every autumn. A part that is done may be removed.
+func TestOrderOfParts(t *testing.T) {
+	bubble(t, wandbtest.Options{}, func(f *fixture) {
+		t := f.T
+		f.write(2, opening(start)...)
+		f.write(2, row(0, "x", "1"), exit(1))
+		f.write(1, opening(start.Add(time.Minute))...)
+		f.write(1, row(1, "x", "2"), exit(1))
+		require.NoError(t, f.uploader(func(o *Options) { o.Parts = []string{f.part(2), f.part(1)} }).Run(t.Context()))
+		assert.Len(t, f.held().History, 2)
+		assert.Equal(t, 1, f.completes())
+
+		require.NoError(t, os.Remove(f.part(1)))
+		require.NoError(t, os.Remove(f.part(2)))
+		f.write(3, opening(start.Add(2*time.Minute))...)
+		f.write(3, row(2, "x", "3"), exit(0))
+		require.NoError(t, f.uploader().Run(t.Context()))
+		assert.Len(t, f.held().History, 3)
+		assert.Equal(t, "finished", f.held().State)
+		assert.Empty(t, f.server.Violations())
+	})
+}
