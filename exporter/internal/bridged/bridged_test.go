@@ -126,7 +126,7 @@ func TestTheProgramIsKilled(t *testing.T) {
 	const apart, more = 1_000_000, 1000
 	// Killed before its first heartbeat, which is after a minute, a program counts
 	// as one without any.
-	const silence = "yaml:exporters::wandb::run::idle_timeout: 4s"
+	const silence = "yaml:exporters::wandb::run::abandon_after: 4s"
 	for _, tt := range []struct {
 		name  string
 		away  bool // the collector, until the program is dead

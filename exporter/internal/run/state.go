@@ -259,6 +259,9 @@ func (s *State) item(now int64, ctx *Context, it *Item, a *Applied) {
 		s.alert(it)
 	case KindTask:
 		s.task(ctx, it, a)
+		if it.Carrier {
+			s.beats() // who announces a task by carrier sends heartbeats, from a minute on
+		}
 		if it.End != nil {
 			s.end(now, it)
 		}
@@ -268,11 +271,16 @@ func (s *State) item(now int64, ctx *Context, it *Item, a *Applied) {
 		s.note.id(it)
 		s.end(now, it)
 	case KindHeartbeat:
-		if !s.heartbeat {
-			s.heartbeat = true
-			s.fact(fact{Heartbeat: true})
-		}
+		s.beats()
 		s.revived = s.revived || s.log.closed && s.log.exitCode == ExitCrashed
+	}
+}
+
+// beats notes that silence means death from now on.
+func (s *State) beats() {
+	if !s.heartbeat {
+		s.heartbeat = true
+		s.fact(fact{Heartbeat: true})
 	}
 }
 
