@@ -188,14 +188,17 @@ func (u *Uploader) upsert(ctx context.Context) (again bool, err error) {
 		return false, err
 	}
 	up := wandb.Upsert{Run: s.path(), Fields: s.changed()}
-	if up.Fields != nil && up.Fields.Tags != nil && (s.Upserted || s.Continued) {
-		// Tags are set as a whole, and people tag runs at W&B.
+	late := s.Upserted && s.defaultName() // the span's name came after the run was made
+	if f := up.Fields; f != nil && (f.Tags != nil && (s.Upserted || s.Continued) || f.DisplayName != "" && late) {
 		r, err := u.held(ctx)
 		if err != nil {
 			return false, err
 		}
-		if r != nil {
-			up.Fields.Tags = join(r.Tags, up.Fields.Tags)
+		if r != nil && f.Tags != nil {
+			f.Tags = join(r.Tags, f.Tags) // they are set as a whole
+		}
+		if r != nil && late && r.DisplayName != s.Named {
+			f.DisplayName = "" // somebody named the run: a default is no reason to undo that
 		}
 	}
 	if up.Fields != nil {
@@ -223,7 +226,7 @@ func (u *Uploader) upsert(ctx context.Context) (again bool, err error) {
 	}
 	u.asked = false
 	s.ConfigDirty, s.Reopen = false, false
-	s.Upserted, s.Path, s.StorageID = true, got.Path, got.StorageID
+	s.Upserted, s.Path, s.StorageID, s.Named = true, got.Path, got.StorageID, got.DisplayName
 	tags := join(s.Sent.Tags, s.Fields.Tags)
 	s.Sent = s.Fields
 	s.Sent.Tags = tags

@@ -117,7 +117,7 @@ func TestFaultsOfHeartbeats(t *testing.T) {
 				ft.Nth = 3
 				f.server.Script(wandbtest.FileStream, ft)
 				go func() {
-					time.Sleep(24 * time.Hour)
+					time.Sleep(6 * time.Hour) // longer than any fault
 					f.write(1, row(1, "x", "2"), exit(0))
 				}()
 				for stops := 0; ; stops++ {

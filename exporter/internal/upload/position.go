@@ -29,8 +29,9 @@ type position struct {
 	Upserted   bool
 	Path       wandb.Path
 	StorageID  string
-	Structured bool // console lines are JSON
-	Globs      bool // metric definitions may be globs
+	Named      string // the run's name as W&B answered it last
+	Structured bool   // console lines are JSON
+	Globs      bool   // metric definitions may be globs
 
 	Log    string // says which log: when its first part began
 	Part   string // the part's directory

@@ -396,3 +396,30 @@ func TestOrderOfParts(t *testing.T) {
 		assert.Empty(t, f.server.Violations())
 	})
 }
+
+// A run is made before its span's name is known, and W&B names it. The default
+// that comes later replaces W&B's name, not that of a person.
+func TestLateDefaultName(t *testing.T) {
+	for _, edited := range []bool{false, true} {
+		bubble(t, wandbtest.Options{}, func(f *fixture) {
+			t := f.T
+			otel := item{Key: "otel", JSON: `{"span_id":"abcdef0123456789"}`}
+			f.write(1, opening(start, otel)[0], rec{Run: &dotwandb.Run{ID: "r", Project: "p", StartTime: start, Config: []item{otel}}})
+			require.NoError(t, f.uploader().Run(t.Context()))
+			want := "train-abcdef"
+			if edited {
+				want = "by hand"
+				_, err := f.client.UpsertRun(t.Context(), wandb.Upsert{
+					Run: wandb.Path{Project: "p", Run: "r"}, Fields: &wandb.Fields{DisplayName: want},
+				})
+				require.NoError(t, err)
+			}
+			f.write(1, rec{Run: &dotwandb.Run{ID: "r", Project: "p", DisplayName: "train-abcdef", StartTime: start, Config: []item{otel}}})
+			require.NoError(t, f.uploader().Run(t.Context()))
+			assert.Equal(t, want, f.held().DisplayName)
+			f.write(1, setConfig("x", "1"), exit(0))
+			require.NoError(t, f.uploader().Run(t.Context()))
+			assert.Equal(t, want, f.held().DisplayName, "nor when something else changes")
+		})
+	}
+}
