@@ -111,11 +111,17 @@ func (r *reader) placementTask(a *attributes, s *placement.Subject, mode runmode
 	scope, res := &r.defs.scope, &r.defs.resource
 	t := &placement.Task{
 		Mode: mode, Start: start,
-		Base: runid.Base(
-			cmp.Or(a.flyteRun, scope.flyteRun, res.flyteRun), cmp.Or(a.flyteAction, scope.flyteAction, res.flyteAction),
-			s.Trace.String(), s.Span.String()),
+		Base:  runid.Base("", "", s.Trace.String(), s.Span.String()),
 		Ranks: r.ranks(a),
 		Group: cmp.Or(a.group, scope.group, res.group),
+	}
+	flyteRun := cmp.Or(a.flyteRun, scope.flyteRun, res.flyteRun)
+	switch action := cmp.Or(scope.flyteAction, res.flyteAction); {
+	case flyteRun == "":
+	case a.flyteAction != "":
+		t.Base = flyteRun + "-" + a.flyteAction
+	case action != "":
+		t.DefaultBase = flyteRun + "-" + action
 	}
 	if !a.hasOwner { // else host, entity, project and id are the stamp's, not wishes
 		t.Asked = a.asked

@@ -21,6 +21,7 @@ func (t *Table) decide(s *Subject, parent *Decision) *Decision {
 	}
 
 	asked := t.askedID(s, parent, d)
+	base := ownBase(task, parent, d)
 	where := t.where(s, parent)
 	away := parent != nil && elsewhere(task.Asked, parent.Run)
 	if asked != "" {
@@ -52,10 +53,10 @@ func (t *Table) decide(s *Subject, parent *Decision) *Decision {
 		d.Rule = RuleRootless
 	}
 	if asked == "" {
-		if _, changed := runid.Sanitize(task.Base); changed {
-			d.AskedID = task.Base
+		if _, changed := runid.Sanitize(base); changed {
+			d.AskedID = base
 		}
-		where.ID, d.Group = task.derived()
+		where.ID, d.Group = task.derived(base)
 	}
 	d.Run = where
 	if reason, text := t.unacceptable(where); reason != "" {
@@ -83,9 +84,24 @@ func (t *Table) decide(s *Subject, parent *Decision) *Decision {
 	return d
 }
 
+// ownBase is the id of a task that asks for none, before ranks. What scope or
+// resource call it holds, as their ids do, for the outermost task, and never
+// reaches a new child: else all tasks of a program would be one run.
+func ownBase(task *Task, parent, d *Decision) string {
+	name := task.DefaultBase
+	if name == "" || slices.Contains(d.defaultIDs, name) {
+		return task.Base
+	}
+	d.defaultIDs = append(slices.Clip(d.defaultIDs), name)
+	if task.Mode == runmode.New && parent != nil {
+		return task.Base
+	}
+	return name
+}
+
 // derived is the id of a task that asks for none, and the group its ranks make.
-func (task *Task) derived() (id, group string) {
-	base, _ := runid.Sanitize(task.Base)
+func (task *Task) derived(base string) (id, group string) {
+	base, _ = runid.Sanitize(base)
 	id, group = task.Ranks.Derive(base, task.Mode == runmode.New)
 	id, _ = runid.Sanitize(id) // a suffix may make it too long
 	return id, group
@@ -93,8 +109,10 @@ func (task *Task) derived() (id, group string) {
 
 // derivedGroup is the group its ranks make, on a run that is called as they make it.
 func (task *Task) derivedGroup(id string) string {
-	if derived, group := task.derived(); derived == id {
-		return group
+	for _, base := range []string{task.Base, task.DefaultBase} {
+		if derived, group := task.derived(base); derived == id {
+			return group
+		}
 	}
 	return ""
 }

@@ -57,6 +57,7 @@ type Task struct {
 	// Default ids hold for the outermost task under that scope, or of that resource.
 	ScopeID, ResourceID string
 	Base                string // the id it gets when it asks for none, before ranks
+	DefaultBase         string // what scope or resource call it, for the outermost task
 	Ranks               runid.Ranks
 	Group               string // explicit
 	Start               int64  // unix ns

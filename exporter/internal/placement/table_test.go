@@ -337,7 +337,7 @@ func TestAStampedOwnerKeepsTheGroupOfItsRanks(t *testing.T) {
 	table := NewTable(testConfig())
 	u := task(1, 0, runmode.New)
 	u.Subject.Task.Ranks = runid.Ranks{Rank: 2, WorldSize: 4, LocalWorldSize: 4}
-	runID, group := u.Subject.Task.derived()
+	runID, group := u.Subject.Task.derived(u.Subject.Task.Base)
 	u.Subject.Stamp = &Stamp{Run: runid.Coordinates{ID: runID}, Owner: id(1)}
 	d := again(t, table, u)
 	assert.Equal(t, runID, d.Run.ID)
