@@ -158,7 +158,12 @@ func TestRetry(t *testing.T) {
 		assert.EqualValues(t, i, step, "the second attempt goes on where the first ended")
 	}
 	assert.Len(t, column(train, "loss"), 10)
-	assert.NotEmpty(t, train.Parts) // a second one, where the retry came after the linger
+	// How many parts depends on whether the retry came within the linger; what
+	// the run says does not.
+	require.NotNil(t, train.Exit)
+	assert.Zero(t, *train.Exit, "the later attempt decides")
+	assert.NotContains(t, train.Summary, "error.type", "the error was the first attempt's")
+	assert.Contains(t, consoleText(train), "out of memory", "which is still in the console")
 }
 
 func TestInProcess(t *testing.T) {
@@ -215,4 +220,13 @@ func TestWorkflow(t *testing.T) {
 			assert.Equal(t, "out of memory at batch size 4096", large.Summary["error.message"])
 		})
 	}
+}
+
+// consoleText is what a run's console shows.
+func consoleText(r *runview.Run) string {
+	var b strings.Builder
+	for _, l := range r.Console {
+		b.WriteString(l.Text + "\n")
+	}
+	return b.String()
 }
