@@ -93,7 +93,7 @@ func (r *reader) wandbEvent(p *Payload, f from, name string, at int64, m, keys p
 		r.histograms(m)
 		it.Row.Values = r.values(p, keys)
 		if len(it.Row.Values) == 0 {
-			p.drop(DropEmptyRow, "span "+clip(f.name)+" logged a row with nothing in it: attributes of "+semconv.Prefix+"* and the like are no metrics")
+			p.drop(DropEmptyRow, f.who()+" logged a row with nothing in it: attributes of "+semconv.Prefix+"* and the like are no metrics")
 			return it, false
 		}
 	case semconv.EventConfig:
@@ -114,10 +114,10 @@ func (r *reader) wandbEvent(p *Payload, f from, name string, at int64, m, keys p
 		it = f.item(run.KindEnd, at)
 		it.End = r.end(f, at, m)
 	case semconv.EventTable, semconv.EventMedia:
-		p.drop(DropUnsupported, "span "+clip(f.name)+" logged "+name+", which this version cannot write yet: log numbers, text or a histogram")
+		p.drop(DropUnsupported, f.who()+" logged "+name+", which this version cannot write yet: log numbers, text or a histogram")
 		return it, false
 	default:
-		p.drop(DropUnknownEvent, "span "+clip(f.name)+" has event "+clip(name)+", which is none of the conventions': mend its name")
+		p.drop(DropUnknownEvent, f.who()+" has event "+clip(name)+", which is none of the conventions': mend its name")
 		return it, false
 	}
 	if it.Kind == run.KindMetric {

@@ -154,6 +154,14 @@ type from struct {
 	record  bool // a log record: no positions
 }
 
+// who names the span for people: log records know its id only.
+func (f from) who() string {
+	if f.name == "" {
+		return "span " + f.span.String()
+	}
+	return "span " + clip(f.name)
+}
+
 func (f from) position(i int) from {
 	f.pos = i
 	return f

@@ -86,7 +86,7 @@ func (t *Table) Links() int { return t.links }
 
 // Place decides units in their order. now is the exporter's clock, unix ns.
 func (t *Table) Place(now int64, units []Unit) Outcome {
-	var out Outcome
+	out := Outcome{Placed: make([]Placed, 0, holding(units))}
 	t.out = &out
 	for i := range units {
 		t.place(now, &units[i])
@@ -96,6 +96,16 @@ func (t *Table) Place(now int64, units []Unit) Outcome {
 	}
 	t.out = nil
 	return out
+}
+
+// holding is how many units are sure to be answered for.
+func holding(units []Unit) (n int) {
+	for i := range units {
+		if units[i].Holds {
+			n++
+		}
+	}
+	return n
 }
 
 func (t *Table) place(now int64, u *Unit) {
