@@ -204,7 +204,7 @@ func (e *Engine) dispatch(req *request, out placement.Outcome) {
 			"span %q of trace %s is not remembered, because too many are: spans under it may not find their run; raise `placement.max_links`", u.Subject.Name, u.Subject.Trace))
 	}
 	e.count.add(CountLinksGone, int64(out.LinksEvicted))
-	b := builder{req: req}
+	b := builder{req: req, expect: len(out.Placed)}
 	if len(out.Placed) > unitsPerEntry {
 		out.Placed = byEntry(out.Placed)
 	}

@@ -50,6 +50,10 @@ type builder struct {
 	byRun    map[runid.Coordinates]*parcel
 	last     *parcel
 	contexts map[contextKey]*run.Context
+	expect   int // units to come: nearly always of one run
+
+	lastKey contextKey // and its context: units of one span come in a row
+	lastCtx *run.Context
 }
 
 type contextKey struct {
@@ -75,6 +79,9 @@ func (b *builder) parcel(key runid.Coordinates) *parcel {
 		b.byRun = map[runid.Coordinates]*parcel{}
 	}
 	p := &parcel{req: b.req, key: key}
+	if len(b.parcels) == 0 {
+		p.deliveries = make([]run.Delivery, 0, b.expect)
+	}
 	b.byRun[key] = p
 	b.parcels = append(b.parcels, p)
 	return p
@@ -82,7 +89,11 @@ func (b *builder) parcel(key runid.Coordinates) *parcel {
 
 func (b *builder) context(s *placement.Subject, d *placement.Decision) *run.Context {
 	key := contextKey{d, s.Task != nil && d.Span == s.Span}
+	if b.lastCtx != nil && key == b.lastKey {
+		return b.lastCtx
+	}
 	if c := b.contexts[key]; c != nil {
+		b.lastKey, b.lastCtx = key, c
 		return c
 	}
 	c := &run.Context{
@@ -95,6 +106,7 @@ func (b *builder) context(s *placement.Subject, d *placement.Decision) *run.Cont
 		b.contexts = map[contextKey]*run.Context{}
 	}
 	b.contexts[key] = c
+	b.lastKey, b.lastCtx = key, c
 	return c
 }
 
