@@ -15,7 +15,7 @@ import (
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/otel-wandb/otel-wandb/bridge/internal/sink"
+	"github.com/otel-wandb/otel-wandb/internal/sink"
 )
 
 // closeGrace is what closing may take when there is no time left.

@@ -7,8 +7,8 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 
-	"github.com/otel-wandb/otel-wandb/bridge/internal/sink"
-	"github.com/otel-wandb/otel-wandb/bridge/internal/spool"
+	"github.com/otel-wandb/otel-wandb/internal/sink"
+	"github.com/otel-wandb/otel-wandb/internal/spool"
 )
 
 // ScopeName is the scope of all carriers, so that pipelines of trace viewers can

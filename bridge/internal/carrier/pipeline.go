@@ -10,10 +10,10 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/otel-wandb/otel-wandb/bridge/internal/otlpwire"
-	"github.com/otel-wandb/otel-wandb/bridge/internal/spool"
+	"github.com/otel-wandb/otel-wandb/internal/otlpwire"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
 	"github.com/otel-wandb/otel-wandb/internal/semconv"
+	"github.com/otel-wandb/otel-wandb/internal/spool"
 )
 
 // Pipeline is the path of one process to the collector. Make it with [Start].

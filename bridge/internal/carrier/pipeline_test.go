@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/attribute"
 
-	"github.com/otel-wandb/otel-wandb/bridge/internal/sink"
+	"github.com/otel-wandb/otel-wandb/internal/sink"
 )
 
 func TestALifeOfARunArrivesInOrder(t *testing.T) {

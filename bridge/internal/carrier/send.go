@@ -6,9 +6,9 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/otel-wandb/otel-wandb/bridge/internal/otlpwire"
-	"github.com/otel-wandb/otel-wandb/bridge/internal/sink"
-	"github.com/otel-wandb/otel-wandb/bridge/internal/spool"
+	"github.com/otel-wandb/otel-wandb/internal/otlpwire"
+	"github.com/otel-wandb/otel-wandb/internal/sink"
+	"github.com/otel-wandb/otel-wandb/internal/spool"
 )
 
 const (

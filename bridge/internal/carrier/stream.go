@@ -9,7 +9,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 
-	"github.com/otel-wandb/otel-wandb/bridge/internal/otlpwire"
+	"github.com/otel-wandb/otel-wandb/internal/otlpwire"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
 	"github.com/otel-wandb/otel-wandb/internal/semconv"
 )

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"time"
 
-	"github.com/otel-wandb/otel-wandb/bridge/internal/spool"
 	"github.com/otel-wandb/otel-wandb/internal/semconv"
+	"github.com/otel-wandb/otel-wandb/internal/spool"
 )
 
 // writeLoop brings segments to the spool, and lets hearts beat. While nothing is
