@@ -72,6 +72,8 @@ const (
 	ExitCode  = "wandb.exit_code"
 	LastSeq   = "wandb.last_seq"
 	EndTime   = "wandb.end_time" // int, unix nanoseconds
+
+	Preempting = "wandb.preempting" // bool, of a heartbeat
 )
 
 // Attributes of EventDefineMetric and EventAlert.
@@ -84,6 +86,24 @@ const (
 	AlertTitle       = "title"
 	AlertText        = "text"
 	AlertLevel       = "level"
+)
+
+// Attributes of EventTable and EventMedia.
+const (
+	MediaKey     = "key"
+	TableColumns = "columns" // string[]
+	MediaType    = "type"    // "image" or "html"
+	MediaData    = "data"    // array of arrays, bytes or text
+	MediaFormat  = "format"  // of an image: "png", "jpeg" or "gif"
+	MediaWidth   = "width"
+	MediaHeight  = "height"
+	MediaCaption = "caption"
+)
+
+// Values of MediaType.
+const (
+	MediaImage = "image"
+	MediaHTML  = "html"
 )
 
 // Events: names of span events, and EventName of log records.
@@ -131,3 +151,6 @@ const (
 // ConfigAskedID is the config key, behind ConfigPrefix, of the id that was
 // asked for, where W&B would not take it as it was.
 const ConfigAskedID = "otel.asked_run_id"
+
+// SummaryRowsRefused is the summary key of how many rows a program refused.
+const SummaryRowsRefused = "otel.rows_refused"
