@@ -245,10 +245,14 @@ func (c *Client) try(ctx context.Context, r request) (a answer, retryAfter strin
 		if to, err := resp.Location(); err == nil && resp.StatusCode < 400 {
 			messages = []string{"moved to " + to.Scheme + "://" + to.Host}
 		}
-		return answer{}, resp.Header.Get("Retry-After"), &Error{
+		failed = &Error{
 			Op: r.op, Host: c.base.Host, Run: r.run, Status: resp.StatusCode,
 			Messages: messages, Kind: kindOf(resp.StatusCode), transient: r.policy.again(resp.StatusCode),
 		}
+		if isDeleted(resp.StatusCode, messages) {
+			failed.Kind, failed.transient = ErrDeleted, false
+		}
+		return answer{}, resp.Header.Get("Retry-After"), failed
 	}
 	return answer{header: resp.Header, body: text}, "", nil
 }

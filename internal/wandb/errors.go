@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -15,6 +16,7 @@ var (
 	ErrForbidden    = errors.New("W&B forbids it to this user")
 	ErrNotFound     = errors.New("W&B has no such thing")
 	ErrConflict     = errors.New("W&B is at odds with its own state")
+	ErrDeleted      = errors.New("W&B had such a run, and it was deleted")
 	ErrTooLarge     = errors.New("too large for W&B")
 	ErrRateLimited  = errors.New("W&B's rate limit")
 	ErrUnavailable  = errors.New("W&B cannot be reached or has trouble")
@@ -90,6 +92,7 @@ var remedies = map[error]string{
 	ErrForbidden:    "let the owner of the entity give this key's user access, or set another entity or project",
 	ErrNotFound:     "check host, entity and project; an entity must exist, and the id of a deleted run is gone for good",
 	ErrConflict:     "see that nobody else writes to this run",
+	ErrDeleted:      "restore it at W&B, or upload it under another id",
 	ErrTooLarge:     "log less in one row: W&B takes lines up to 10 MB",
 	ErrRateLimited:  "it goes on by itself; send less often, or fewer runs at once, to go faster",
 	ErrUnavailable:  "check the network and HOST",
@@ -133,6 +136,16 @@ func kindOf(status int) error {
 	default:
 		return ErrMalformed
 	}
+}
+
+// deletedMessage is how W&B refuses to make a run whose id a deleted one had.
+// Its status is 409 (400 in old servers), which an upsert would try again.
+const deletedMessage = "previously created and deleted"
+
+// isDeleted tells whether an answer says so.
+func isDeleted(status int, messages []string) bool {
+	return status >= 400 && status < 500 &&
+		slices.ContainsFunc(messages, func(m string) bool { return strings.Contains(m, deletedMessage) })
 }
 
 // maxMessage bounds what of an answer gets into an error.

@@ -11,6 +11,9 @@ import (
 	"strings"
 )
 
+// OpFileStream is the Op of a stream's errors.
+const OpFileStream = "file stream"
+
 // What W&B takes.
 const (
 	MaxLine    = 10<<20 - 100<<10 // bytes of one line
@@ -155,7 +158,7 @@ func (c *Client) Stream(run Path, zipped bool) *Stream {
 // ends it earlier. After an error it is not known whether W&B has it: send the
 // same lines with the same numbers again.
 func (s *Stream) Send(ctx context.Context, r *StreamRequest) (StreamAnswer, error) {
-	const op = "file stream"
+	const op = OpFileStream
 	c := s.client
 	fail := func(kind, err error, transient bool) (StreamAnswer, error) {
 		return StreamAnswer{}, &Error{Op: op, Host: c.base.Host, Run: s.run.String(), Kind: kind, Err: err, transient: transient}

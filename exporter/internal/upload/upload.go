@@ -77,6 +77,8 @@ func (f *Failure) Unwrap() error { return f.Err }
 func (f *Failure) Remedy() string {
 	var e *wandb.Error
 	switch {
+	case f.Gone():
+		return "if the run was deleted at W&B, its id is gone for good: otel-wandb sync --new-id uploads all of it as another run"
 	case errors.As(f.Err, &e) && e.Remedy() != "":
 		return e.Remedy()
 	case errors.Is(f.Err, fs.ErrNotExist):
@@ -258,8 +260,10 @@ func (u *Uploader) Run(ctx context.Context) error {
 		if u.state != nil {
 			path, log = u.state.path(), u.log(u.state.Part)
 		}
-		err = &Failure{Run: path, Log: log, Err: err}
+		failure := &Failure{Run: path, Log: log, Err: err}
+		err = failure
 		u.setStatus(func(s *Status) { s.Phase, s.Err = Stopped, err })
+		u.stopped(failure)
 	}
 	return err
 }
@@ -559,7 +563,7 @@ func (u *Uploader) try(ctx context.Context, kind Kind, do func() error) error {
 // save writes the position down. That it cannot is no reason to stop.
 func (u *Uploader) save() {
 	s := u.state
-	if err := s.pack().save(u.opts.Position); err != nil {
+	if err := errors.Join(s.pack().save(u.opts.Position), clearStop(u.opts.Position)); err != nil {
 		u.notify(StateTrouble, err)
 	}
 	u.setStatus(func(st *Status) {

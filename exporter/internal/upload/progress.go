@@ -1,0 +1,44 @@
+package upload
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+
+	"github.com/otel-wandb/otel-wandb/internal/wandb"
+)
+
+// Progress is what a position file says, for whoever looks from outside.
+type Progress struct {
+	Host string     // the server's base URL
+	Path wandb.Path // as W&B spells it, once the run is there; else as it is asked for
+	// There: W&B has the run.
+	There bool
+
+	History, Events, Console int // lines of this log that W&B has
+
+	Part   string // the directory of the part it is at
+	Offset int64  // in the part's log: what is before is at W&B
+	Done   bool   // all of that part and those before it is, the end too
+}
+
+// ReadProgress reads how far the upload with that position is; nil when it has
+// not begun.
+func ReadProgress(position string) (*Progress, error) {
+	if _, err := os.Stat(position); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	p, err := loadPosition(position)
+	if err != nil || p == nil {
+		return nil, err
+	}
+	path := p.Asked
+	if p.Upserted {
+		path = p.Path
+	}
+	return &Progress{
+		Host: p.Host, Path: path, There: p.Upserted,
+		History: p.Next.History - p.Base.History, Events: p.Next.Events - p.Base.Events, Console: p.Next.Console - p.Base.Console,
+		Part: p.Part, Offset: p.Offset, Done: p.Done,
+	}, nil
+}

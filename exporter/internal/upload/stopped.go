@@ -1,0 +1,77 @@
+package upload
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/otel-wandb/otel-wandb/internal/wandb"
+)
+
+// Stop is why an upload stopped, for whoever looks at the folder later.
+type Stop struct {
+	Time   time.Time `json:"time"`
+	Error  string    `json:"error"`
+	Remedy string    `json:"remedy"`
+	Gone   bool      `json:"gone,omitempty"` // only another id helps: see Failure.Gone
+}
+
+// stopFile lies beside the position: an upload may stop before it has one.
+func stopFile(position string) string { return strings.TrimSuffix(position, ".position") + ".stopped" }
+
+// Gone tells whether W&B has the run no more, or is at odds with it: its rows
+// can only go there under another id.
+func (f *Failure) Gone() bool {
+	var e *wandb.Error
+	switch {
+	case errors.Is(f.Err, wandb.ErrDeleted):
+		return true
+	case errors.As(f.Err, &e) && e.Op == wandb.OpFileStream: // an upsert may have named a wrong entity
+		return errors.Is(e, wandb.ErrNotFound) || errors.Is(e, wandb.ErrConflict)
+	}
+	return false
+}
+
+// stopped leaves a note of the failure beside the position.
+func (u *Uploader) stopped(f *Failure) {
+	position := u.opts.Position
+	b, err := json.Marshal(Stop{Time: time.Now().UTC(), Error: f.Error(), Remedy: f.Remedy(), Gone: f.Gone()})
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(position), 0o777)
+	}
+	if err == nil {
+		err = os.WriteFile(stopFile(position), append(b, '\n'), 0o666)
+	}
+	if err != nil {
+		u.notify(StateTrouble, fmt.Errorf("note of a stopped upload: %w; otel-wandb ls will not say why it stopped", err))
+	}
+}
+
+// ReadStop reads why the upload with that position stopped; nil when it did not.
+func ReadStop(position string) (*Stop, error) {
+	b, err := os.ReadFile(stopFile(position))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var s Stop
+	if err == nil {
+		err = json.Unmarshal(b, &s)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("note of a stopped upload: %s: %w", stopFile(position), err)
+	}
+	return &s, nil
+}
+
+// clearStop removes the note: the upload goes on.
+func clearStop(position string) error {
+	if err := os.Remove(stopFile(position)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("note of a stopped upload: %w; otel-wandb ls says that it is stopped until this file is removed", err)
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package upload
+
+import (
+	"context"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-wandb/otel-wandb/internal/wandb"
+	"github.com/otel-wandb/otel-wandb/internal/wandbtest"
+)
+
+// Who looks at the folder later is told why an upload stopped, until it goes on.
+func TestAStoppedUploadSaysWhyOnDisk(t *testing.T) {
+	const deleted = `{"errors":[{"message":"run r was previously created and deleted; try a new run name"}]}`
+	for _, tt := range []struct {
+		name, endpoint string
+		fault          wandbtest.Fault
+		gone           bool
+		remedy         string
+	}{
+		{"a key that is not known", "ServerFeaturesQuery", wandbtest.Fault{Status: 401}, false, "WANDB_API_KEY"},
+		{"an entity that is not there", "UpsertBucket", wandbtest.Fault{Status: 404}, false, "an entity must exist"},
+		{"a deleted id", "UpsertBucket", wandbtest.Fault{Status: 409, Body: deleted}, true, "--new-id"},
+		{"a run deleted meanwhile", wandbtest.FileStream, wandbtest.Fault{Status: 404}, true, "--new-id"},
+		{"another writer", wandbtest.FileStream, wandbtest.Fault{Status: 409}, true, "--new-id"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, wandbtest.Options{}, func(f *fixture) {
+				t := f.T
+				f.sample()
+				f.server.Script(tt.endpoint, tt.fault)
+				err := f.uploader().Run(t.Context())
+				var failure *Failure
+				require.ErrorAs(t, err, &failure)
+				assert.Equal(t, tt.gone, failure.Gone())
+
+				s, err := ReadStop(f.position())
+				require.NoError(t, err)
+				require.NotNil(t, s)
+				assert.Equal(t, failure.Error(), s.Error)
+				assert.Contains(t, s.Remedy, tt.remedy)
+				assert.Equal(t, tt.gone, s.Gone)
+				assert.False(t, s.Time.IsZero())
+				b, err := os.ReadFile(stopFile(f.position()))
+				require.NoError(t, err)
+				assert.NotContains(t, string(b), wandbtest.Key)
+
+				require.NoError(t, f.uploader().Run(t.Context()), "it goes on")
+				s, err = ReadStop(f.position())
+				require.NoError(t, err)
+				assert.Nil(t, s)
+				f.whole(1)
+			})
+		})
+	}
+}
+
+// How far an upload is can be read from outside.
+func TestProgressOfAPosition(t *testing.T) {
+	bubble(t, wandbtest.Options{}, func(f *fixture) {
+		t := f.T
+		p, err := ReadProgress(f.position())
+		require.NoError(t, err)
+		assert.Nil(t, p, "it has not begun")
+
+		f.sample()
+		ctx, kill := context.WithCancelCause(t.Context())
+		f.killAt(5, true, kill)
+		require.ErrorIs(t, f.uploader().Run(ctx), errKilled)
+		p, err = ReadProgress(f.position())
+		require.NoError(t, err)
+		assert.Equal(t, wandbtest.URL, p.Host)
+		assert.False(t, p.Done)
+
+		f.intercept = nil
+		require.NoError(t, f.uploader().Run(t.Context()))
+		p, err = ReadProgress(f.position())
+		require.NoError(t, err)
+		assert.Equal(t, Progress{
+			Host: wandbtest.URL, Path: wandb.Path{Entity: wandbtest.Entity, Project: "p", Run: "r"}, There: true,
+			History: 3, Events: 2, Console: 3, Part: p.Part, Offset: p.Offset, Done: true,
+		}, *p)
+
+		require.NoError(t, os.WriteFile(f.position(), []byte("what is this"), 0o600))
+		_, err = ReadProgress(f.position())
+		assert.ErrorContains(t, err, f.position())
+	})
+}
