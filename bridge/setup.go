@@ -3,8 +3,6 @@ package bridge
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -18,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/otel-wandb/otel-wandb/bridge/internal/carrier"
+	"github.com/otel-wandb/otel-wandb/internal/outbox"
 )
 
 // Setup connects a program to W&B. Call it once, when the program starts, and
@@ -174,7 +173,6 @@ const (
 	envHost    = "WANDB_BASE_URL"
 	envMode    = "WANDB_MODE"
 	envNoSDK   = "OTEL_SDK_DISABLED"
-	envDir     = "WANDB_DIR"
 	envEntity  = "WANDB_ENTITY"
 	envProject = "WANDB_PROJECT"
 )
@@ -257,18 +255,12 @@ func (c *setupConfig) outbox() string {
 	case c.ownSink:
 		return ""
 	}
-	// What was meant for one collector is not sent to another.
-	to := cmp.Or(c.endpoint.Endpoint, c.env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), c.env("OTEL_EXPORTER_OTLP_ENDPOINT"))
-	sum := sha256.Sum256([]byte(to))
-	name := hex.EncodeToString(sum[:4])
-	if dir := c.env(envDir); dir != "" {
-		return filepath.Join(dir, "wandb", "outbox", name)
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
+	root := outbox.Root(c.env)
+	if root == "" {
 		return ""
 	}
-	return filepath.Join(cache, "otel-wandb", "outbox", name)
+	to := cmp.Or(c.endpoint.Endpoint, c.env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), c.env("OTEL_EXPORTER_OTLP_ENDPOINT"))
+	return filepath.Join(root, outbox.Name(to))
 }
 
 // noProvider tells whether nobody has registered a TracerProvider: otel's own

@@ -7,13 +7,14 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 
+	"github.com/otel-wandb/otel-wandb/internal/outbox"
 	"github.com/otel-wandb/otel-wandb/internal/sink"
 	"github.com/otel-wandb/otel-wandb/internal/spool"
 )
 
 // ScopeName is the scope of all carriers, so that pipelines of trace viewers can
 // drop or fold them.
-const ScopeName = "github.com/otel-wandb/otel-wandb/bridge"
+const ScopeName = outbox.ScopeName
 
 // Sink sends requests; see [sink.Sink].
 type Sink = sink.Sink
@@ -53,9 +54,6 @@ const (
 	defaultSend      = time.Second
 	defaultHeartbeat = time.Minute
 
-	// A request stays under the 4 MiB that receivers take by default, with
-	// room for the largest segment.
-	maxRequest = 3<<20 - 64<<10
 	// segmentSize is when a segment is full: small enough that a request is
 	// well filled, large enough that its head does not count.
 	segmentSize = 256 << 10

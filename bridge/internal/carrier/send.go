@@ -2,11 +2,10 @@ package carrier
 
 import (
 	"context"
-	"encoding/binary"
 	"math/rand/v2"
 	"time"
 
-	"github.com/otel-wandb/otel-wandb/internal/otlpwire"
+	"github.com/otel-wandb/otel-wandb/internal/outbox"
 	"github.com/otel-wandb/otel-wandb/internal/sink"
 	"github.com/otel-wandb/otel-wandb/internal/spool"
 )
@@ -33,20 +32,19 @@ const (
 
 // sender sends the pipeline's spool and those it adopted, one request at a time.
 type sender struct {
-	p       *Pipeline
-	adopted []*spool.Spool
-	turn    bool // of the adopted ones
-	pace    pace
-	until   uint64 // hurry until so many events are done
-	max     int    // bytes of a request
-	request []byte // reused
-	spans   []otlpwire.Span
-	span    map[uint64]int // by stream, in spans
+	p        *Pipeline
+	adopted  []*spool.Spool
+	turn     bool // of the adopted ones
+	pace     pace
+	until    uint64 // hurry until so many events are done
+	max      int    // bytes of a request
+	request  []byte // of requests
+	requests outbox.Requests
 }
 
 func newSender(p *Pipeline) *sender {
 	return &sender{
-		p: p, max: maxRequest, span: map[uint64]int{},
+		p: p, max: outbox.MaxRequest,
 		pace: pace{least: p.cfg.Send, most: max(p.cfg.Send, slowest), gap: p.cfg.Send},
 	}
 }
@@ -152,20 +150,20 @@ func (s *sender) send(ctx context.Context, from *spool.Spool) {
 		}
 		return
 	}
-	s.build(batch)
+	s.request = s.requests.Of(batch)
 	switch result, err := s.deliver(ctx); result {
 	case stopped:
 		return
 	case tooLarge:
 		if len(batch.Chunks) > 1 && s.max > smallestRequest {
 			s.max = max(len(s.request)/2, smallestRequest)
-			s.request = nil // the sink may still hold it
+			s.requests.Forget() // the sink may still hold it
 			return
 		}
 		fallthrough
 	case refused:
 		p.aside.keep(p.report, s.request, batch.Count, err)
-		s.request = nil // the sink may still hold it
+		s.requests.Forget() // the sink may still hold it
 	}
 	if err := from.Ack(batch); err != nil {
 		p.report.once(troubleSpool, "%w", err)
@@ -191,29 +189,6 @@ func (s *sender) done(from *spool.Spool) {
 	if err := from.Close(); err != nil {
 		s.p.report.once(troubleSpool, "%w", err)
 	}
-}
-
-// build makes one request of a batch: one carrier for each stream in it.
-func (s *sender) build(batch *spool.Batch) {
-	clear(s.span)
-	s.spans = s.spans[:0]
-	for i := range batch.Chunks {
-		c := &batch.Chunks[i]
-		at, ok := s.span[c.Stream]
-		if !ok {
-			at = len(s.spans)
-			s.span[c.Stream] = at
-			carrier := otlpwire.Span{Head: c.Head, Start: c.First, End: c.Last}
-			for carrier.ID == ([8]byte{}) { // zero is no id
-				binary.BigEndian.PutUint64(carrier.ID[:], rand.Uint64())
-			}
-			s.spans = append(s.spans, carrier)
-		}
-		span := &s.spans[at]
-		span.Start, span.End = min(span.Start, c.First), max(span.End, c.Last)
-		span.Events = append(span.Events, c.Events)
-	}
-	s.request = otlpwire.Request(s.request[:0], batch.Resource, ScopeName, "", s.spans)
 }
 
 // result is what became of a request.
