@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
 )
@@ -15,10 +16,14 @@ import (
 // RowsIn reads every run log under dir, a run's parts as one, and returns the
 // values of the metric "row" by run id, as often as they are there: what
 // Rows.Check asks for. It reads strictly, as W&B's own sync does; a torn tail,
-// of a writer that was killed, is not an error.
+// of a writer that was killed, is not an error. Hidden folders hold no runs: a
+// writer that was killed while it made a log has left half of one there.
 func RowsIn(dir string) (map[string][]int64, error) {
 	found := map[string][]int64{}
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && path != dir {
+			return fs.SkipDir
+		}
 		if err != nil || entry.IsDir() || filepath.Ext(path) != ".wandb" {
 			return err
 		}

@@ -32,6 +32,9 @@ func TestRowsIn(t *testing.T) {
 	write("a-1", 0, run("a"), row("0"), row("1"))
 	write("a-2", 0, run("a"), row("2"), dotwandb.Record{Exit: &dotwandb.Exit{}})
 	write("b", 3, run("b"), row("1000000001"), row("1000000002"))
+	// The writer of a's second part was killed while it made it, and made it again.
+	write(".tmp-otel-wandb-KILLED", 0, run("a"), row("2"))
+	write(".tmp-otel-wandb-SOONER", 60, run("a"), row("2"))
 
 	found, err := RowsIn(dir)
 	require.NoError(t, err)
