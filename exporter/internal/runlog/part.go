@@ -230,6 +230,15 @@ func (p *Part) closeLocked() error {
 	return errors.Join(errs...)
 }
 
+// MarkSynced puts the marker beside a log that is uploaded, or is being
+// uploaded by this module: `wandb sync` would send each of its rows once more.
+func MarkSynced(log string) error {
+	if err := mark(log); err != nil {
+		return fmt.Errorf("marker that keeps `wandb sync` away: %w; %s", err, remedy(err))
+	}
+	return nil
+}
+
 // mark puts the marker beside a log that keeps `wandb sync` away from it.
 func mark(path string) error {
 	f, err := os.OpenFile(path+syncedSuffix, os.O_WRONLY|os.O_CREATE, 0o666)

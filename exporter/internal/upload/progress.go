@@ -10,12 +10,13 @@ import (
 
 // Progress is what a position file says, for whoever looks from outside.
 type Progress struct {
-	Host string     // the server's base URL
-	Path wandb.Path // as W&B spells it, once the run is there; else as it is asked for
-	// There: W&B has the run.
-	There bool
+	Host  string     // the server's base URL
+	Asked wandb.Path // what the run is called here
+	Path  wandb.Path // as W&B spells it, once the run is there; else as it is asked for
+	There bool       // W&B has the run
 
 	History, Events, Console int // lines of this log that W&B has
+	TooLong                  int // lines that W&B does not take
 
 	Part   string // the directory of the part it is at
 	Offset int64  // in the part's log: what is before is at W&B
@@ -37,7 +38,7 @@ func ReadProgress(position string) (*Progress, error) {
 		path = p.Path
 	}
 	return &Progress{
-		Host: p.Host, Path: path, There: p.Upserted,
+		Host: p.Host, Asked: p.Asked, Path: path, There: p.Upserted, TooLong: p.TooLong,
 		History: p.Next.History - p.Base.History, Events: p.Next.Events - p.Base.Events, Console: p.Next.Console - p.Base.Console,
 		Part: p.Part, Offset: p.Offset, Done: p.Done,
 	}, nil

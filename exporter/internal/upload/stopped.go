@@ -15,10 +15,12 @@ import (
 
 // Stop is why an upload stopped, for whoever looks at the folder later.
 type Stop struct {
-	Time   time.Time `json:"time"`
-	Error  string    `json:"error"`
-	Remedy string    `json:"remedy"`
-	Gone   bool      `json:"gone,omitempty"` // only another id helps: see Failure.Gone
+	Time   time.Time  `json:"time"`
+	Host   string     `json:"host"` // the server's base URL
+	Run    wandb.Path `json:"run"`  // as it was asked for
+	Error  string     `json:"error"`
+	Remedy string     `json:"remedy"`
+	Gone   bool       `json:"gone,omitempty"` // only another id helps: see Failure.Gone
 }
 
 // stopFile lies beside the position: an upload may stop before it has one.
@@ -40,7 +42,14 @@ func (f *Failure) Gone() bool {
 // stopped leaves a note of the failure beside the position.
 func (u *Uploader) stopped(f *Failure) {
 	position := u.opts.Position
-	b, err := json.Marshal(Stop{Time: time.Now().UTC(), Error: f.Error(), Remedy: f.Remedy(), Gone: f.Gone()})
+	note := Stop{
+		Time: time.Now().UTC(), Host: u.opts.Client.BaseURL(), Run: u.opts.Run,
+		Error: f.Error(), Remedy: f.Remedy(), Gone: f.Gone(),
+	}
+	if u.state != nil {
+		note.Run = u.state.Asked
+	}
+	b, err := json.Marshal(note)
 	if err == nil {
 		err = os.MkdirAll(filepath.Dir(position), 0o777)
 	}
@@ -53,8 +62,10 @@ func (u *Uploader) stopped(f *Failure) {
 }
 
 // ReadStop reads why the upload with that position stopped; nil when it did not.
-func ReadStop(position string) (*Stop, error) {
-	b, err := os.ReadFile(stopFile(position))
+func ReadStop(position string) (*Stop, error) { return readStop(stopFile(position)) }
+
+func readStop(path string) (*Stop, error) {
+	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -63,7 +74,7 @@ func ReadStop(position string) (*Stop, error) {
 		err = json.Unmarshal(b, &s)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("note of a stopped upload: %s: %w", stopFile(position), err)
+		return nil, fmt.Errorf("note of a stopped upload: %s: %w", path, err)
 	}
 	return &s, nil
 }

@@ -3,6 +3,7 @@ package upload
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -44,6 +45,13 @@ func TestAStoppedUploadSaysWhyOnDisk(t *testing.T) {
 				assert.Contains(t, s.Remedy, tt.remedy)
 				assert.Equal(t, tt.gone, s.Gone)
 				assert.False(t, s.Time.IsZero())
+				found, err := List(filepath.Join(f.dir, "wandb"))
+				require.NoError(t, err)
+				require.Len(t, found, 1)
+				assert.Equal(t, wandb.Path{Project: "p", Run: "r"}, found[0].Asked)
+				assert.Equal(t, f.position(), found[0].Position)
+				assert.Equal(t, wandbtest.URL, found[0].Host)
+				assert.Equal(t, s, found[0].Stop)
 				b, err := os.ReadFile(stopFile(f.position()))
 				require.NoError(t, err)
 				assert.NotContains(t, string(b), wandbtest.Key)
@@ -80,7 +88,8 @@ func TestProgressOfAPosition(t *testing.T) {
 		p, err = ReadProgress(f.position())
 		require.NoError(t, err)
 		assert.Equal(t, Progress{
-			Host: wandbtest.URL, Path: wandb.Path{Entity: wandbtest.Entity, Project: "p", Run: "r"}, There: true,
+			Host: wandbtest.URL, Asked: wandb.Path{Project: "p", Run: "r"},
+			Path: wandb.Path{Entity: wandbtest.Entity, Project: "p", Run: "r"}, There: true,
 			History: 3, Events: 2, Console: 3, Part: p.Part, Offset: p.Offset, Done: true,
 		}, *p)
 
@@ -88,4 +97,26 @@ func TestProgressOfAPosition(t *testing.T) {
 		_, err = ReadProgress(f.position())
 		assert.ErrorContains(t, err, f.position())
 	})
+}
+
+// A target is kept as it was given, by what the log calls the run.
+func TestTargets(t *testing.T) {
+	dir, log := t.TempDir(), wandb.Path{Entity: "e", Project: "p", Run: "r"}
+	got, err := ReadTarget(dir, log)
+	require.NoError(t, err)
+	assert.Nil(t, got)
+	want := &Target{Host: wandbtest.URL, Run: wandb.Path{Entity: "e", Project: "p", Run: "r-2"}, Before: []string{"r"}}
+	require.NoError(t, want.Write(dir, log))
+	got, err = ReadTarget(dir, log)
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+	got, err = ReadTarget(dir, wandb.Path{Project: "p", Run: "r"})
+	require.NoError(t, err)
+	assert.Nil(t, got, "another run")
+
+	require.NoError(t, os.WriteFile(targetFile(dir, log), []byte("{"), 0o600))
+	_, err = ReadTarget(dir, log)
+	assert.ErrorContains(t, err, "remove it", "a guess would send rows to two places")
+	assert.NotEqual(t, LockKey("h\x00e\x00p\x00r"), LockKey("h\x00e\x00p\x00q"))
+	assert.Equal(t, LockKey("h\x00e\x00p\x00r"), LockKey("\x00e\x00p\x00r"))
 }
