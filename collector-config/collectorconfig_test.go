@@ -3,22 +3,17 @@
 package collectorconfig_test
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"io"
 	"maps"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -26,24 +21,16 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
+
+	"github.com/otel-wandb/otel-wandb/internal/collectortest"
 )
 
-// patience bounds every wait: far longer than any of them takes on a busy
-// machine, short enough for a hang to be seen as one.
-const patience = time.Minute
-
-// freePorts has the OTLP receiver listen where nobody does yet; the collector's
-// log says where that is.
-var freePorts = []string{
-	"yaml:receivers::otlp::protocols::grpc::endpoint: localhost:0",
-	"yaml:receivers::otlp::protocols::http::endpoint: localhost:0",
-}
-
-// configs are the ready configurations, each with what a test run must change.
+// configs are the ready configurations, each with what a test run must change
+// besides where it listens.
 var configs = map[string]struct {
 	overlays []string
 }{
-	"laptop.yaml": {overlays: freePorts},
+	"laptop.yaml": {},
 }
 
 func TestEveryConfigIsTested(t *testing.T) {
@@ -61,11 +48,8 @@ func TestEveryConfigIsTested(t *testing.T) {
 func TestConfigsValidate(t *testing.T) {
 	for name := range configs {
 		t.Run(name, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), builtCollector(t), "validate", "--config", abs(t, name))
-			cmd.Env = environment(t)
-			cmd.Dir = t.TempDir()
-			out, err := cmd.CombinedOutput()
-			require.NoError(t, err, "%s", out)
+			said, err := collectortest.New(t).Validate(t, abs(t, name))
+			require.NoError(t, err, said)
 		})
 	}
 }
@@ -88,17 +72,17 @@ func TestConfigsRun(t *testing.T) {
 			large := ptraceotlp.NewExportRequestFromTraces(oneSpan(strings.Repeat("x", 12<<20)))
 			c.callGRPC(t, "opentelemetry.proto.collector.trace.v1.TraceService", marshal(t, large.MarshalProto))
 
-			c.stop(t)
+			c.Stop(t)
 		})
 	}
 }
 
 // A second collector on the same machine needs two ports of its own, no more.
 func TestTwoCollectorsSideBySide(t *testing.T) {
-	first := start(t, "laptop.yaml", freePorts...)
-	second := start(t, "laptop.yaml", freePorts...)
-	first.stop(t)
-	second.stop(t)
+	first := start(t, "laptop.yaml")
+	second := start(t, "laptop.yaml")
+	first.Stop(t)
+	second.Stop(t)
 }
 
 // The manifests and go.mod ask for one release of the Collector, and the wide
@@ -140,90 +124,26 @@ func TestManifestsAgree(t *testing.T) {
 	assert.Contains(t, string(makefile), "COLLECTOR_VERSION := "+release["v0"]+"\n", "the builder is of another release than the manifests")
 }
 
-// collector is a running bin/otelcol-wandb.
+// collector is a running collector.
 type collector struct {
-	cmd    *exec.Cmd
-	grpc   string // addresses it listens on; empty if it does not
-	http   string
-	output *bytes.Buffer // all it printed, complete once exited is closed
-	exited chan struct{}
-	err    error
+	*collectortest.Collector
+	site *collectortest.Site
 }
 
-// start runs the collector with one of the configurations and waits until it
-// says that it is ready, and can be told to end.
+// start runs the collector with one of the configurations, at an address that
+// nobody else has.
 func start(t *testing.T, config string, overlays ...string) *collector {
 	t.Helper()
-	args := []string{"--config", abs(t, config)}
-	for _, overlay := range overlays {
-		args = append(args, "--config", overlay)
-	}
-	c := &collector{
-		cmd:    exec.Command(builtCollector(t), args...),
-		output: new(bytes.Buffer),
-		exited: make(chan struct{}),
-	}
-	c.cmd.Dir = t.TempDir()
-	c.cmd.Env = environment(t)
-	stderr, err := c.cmd.StderrPipe()
-	require.NoError(t, err)
-	require.NoError(t, startForSignals(c.cmd))
-
-	ready := make(chan struct{})
-	go func() {
-		defer close(c.exited)
-		lines := bufio.NewScanner(io.TeeReader(stderr, c.output))
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			switch line := lines.Text(); {
-			case strings.Contains(line, "Starting GRPC server"):
-				c.grpc = endpoint(line)
-			case strings.Contains(line, "Starting HTTP server"):
-				c.http = endpoint(line)
-			case strings.Contains(line, "Everything is ready."):
-				close(ready)
-			}
-		}
-		c.err = c.cmd.Wait()
-	}()
-	t.Cleanup(func() {
-		_ = c.cmd.Process.Kill()
-		<-c.exited
-		if t.Failed() {
-			t.Logf("output of the collector:\n%s", c.output)
-		}
-	})
-	select {
-	case <-ready:
-	case <-c.exited:
-		require.NoError(t, c.err, "the collector ended before it was ready")
-		require.Fail(t, "the collector ended before it was ready, with status 0")
-	case <-time.After(patience):
-		require.Fail(t, "the collector was not ready in time", "%s", patience)
-	}
-	require.Eventually(t, func() bool { return handlesSignals(c.cmd.Process) }, patience, time.Millisecond,
-		"the collector never asked for its signals")
-	return c
-}
-
-// stop ends the collector as a service manager does.
-func (c *collector) stop(t *testing.T) {
-	t.Helper()
-	require.NoError(t, c.cmd.Process.Signal(syscall.SIGTERM))
-	select {
-	case <-c.exited:
-		require.NoError(t, c.err, "SIGTERM must end the collector with status 0")
-	case <-time.After(patience):
-		require.Fail(t, "the collector did not end after SIGTERM", "%s", patience)
-	}
+	site := collectortest.New(t, append([]string{abs(t, config)}, overlays...)...)
+	return &collector{site.StartReady(t), site}
 }
 
 // postHTTP sends an OTLP request over HTTP.
 func (c *collector) postHTTP(t *testing.T, path string, request []byte) {
 	t.Helper()
-	require.NotEmpty(t, c.http, "the collector listens for no OTLP over HTTP")
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
-	response, err := client.Post("http://"+c.http+path, "application/x-protobuf", bytes.NewReader(request))
+	require.NotEmpty(t, c.HTTP(), "the collector listens for no OTLP over HTTP")
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: collectortest.Patience}
+	response, err := client.Post("http://"+c.HTTP()+path, "application/x-protobuf", bytes.NewReader(request))
 	require.NoError(t, err)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
@@ -235,10 +155,9 @@ func (c *collector) postHTTP(t *testing.T, path string, request []byte) {
 // with a five-byte frame around the message: too little to import gRPC for.
 func (c *collector) callGRPC(t *testing.T, service string, request []byte) {
 	t.Helper()
-	require.NotEmpty(t, c.grpc, "the collector listens for no OTLP over gRPC")
 	frame := append([]byte{0}, binary.BigEndian.AppendUint32(nil, uint32(len(request)))...)
 	post, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
-		"http://"+c.grpc+"/"+service+"/Export", bytes.NewReader(append(frame, request...)))
+		"http://"+c.site.Addr+"/"+service+"/Export", bytes.NewReader(append(frame, request...)))
 	require.NoError(t, err)
 	post.Header.Set("Content-Type", "application/grpc")
 	post.Header.Set("TE", "trailers")
@@ -247,7 +166,7 @@ func (c *collector) callGRPC(t *testing.T, service string, request []byte) {
 	protocols.SetUnencryptedHTTP2(true)
 	transport := &http.Transport{Protocols: protocols}
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: patience}
+	client := &http.Client{Transport: transport, Timeout: collectortest.Patience}
 	response, err := client.Do(post)
 	require.NoError(t, err)
 	defer response.Body.Close()
@@ -258,36 +177,6 @@ func (c *collector) callGRPC(t *testing.T, service string, request []byte) {
 		status, message = response.Header.Get("Grpc-Status"), response.Header.Get("Grpc-Message")
 	}
 	require.Equal(t, "0", status, "%s: %s", service, message)
-}
-
-// builtCollector is the path of the built collector.
-func builtCollector(t *testing.T) string {
-	t.Helper()
-	path := abs(t, "../bin/otelcol-wandb")
-	_, err := os.Stat(path)
-	require.NoError(t, err, "the collector is not built: run make build")
-	return path
-}
-
-// environment is the environment of a collector in a test: nothing of the
-// user's own settings, and a folder for runs that goes away.
-func environment(t *testing.T) []string {
-	t.Helper()
-	env := slices.DeleteFunc(os.Environ(), func(variable string) bool {
-		return strings.HasPrefix(variable, "WANDB_") || strings.HasPrefix(variable, "OTEL_")
-	})
-	return append(env, "WANDB_DIR="+t.TempDir())
-}
-
-// endpoint reads the address out of a line of the collector's log.
-func endpoint(line string) string {
-	var fields struct {
-		Endpoint string `json:"endpoint"`
-	}
-	if at := strings.IndexByte(line, '{'); at >= 0 {
-		_ = json.Unmarshal([]byte(line[at:]), &fields)
-	}
-	return fields.Endpoint
 }
 
 func oneSpan(name string) ptrace.Traces {

@@ -1,15 +1,10 @@
 package wandbexporter
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -26,6 +21,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+
+	"github.com/otel-wandb/otel-wandb/internal/collectortest"
 )
 
 // patience bounds waits for what does happen, on any machine.
@@ -33,18 +30,15 @@ const patience = time.Minute
 
 // collector is the built collector with this component behind an OTLP receiver.
 type collector struct {
-	dir    string // of runs
-	grpc   string // addresses
-	http   string
-	output bytes.Buffer // complete once exited is closed
-	exited chan struct{}
+	*collectortest.Collector
+	site *collectortest.Site
 }
 
 const collectorConfig = `
 receivers:
-  otlp: {protocols: {grpc: {endpoint: "localhost:0", max_recv_msg_size_mib: 16}, http: {endpoint: "localhost:0"}}}
+  otlp: {protocols: {grpc: {max_recv_msg_size_mib: 16}, http: {}}}
 exporters:
-  wandb: {dir: %q, finish: {linger: 1ms}%s}
+  wandb: {dir: "${env:WANDB_DIR}", finish: {linger: 1ms}%s}
 service:
   pipelines:
     traces: {receivers: [otlp], exporters: [wandb]}
@@ -54,66 +48,14 @@ service:
 
 func startCollector(t *testing.T, more string) *collector {
 	t.Helper()
-	program, err := filepath.Abs("../bin/otelcol-wandb")
-	require.NoError(t, err)
-	_, err = os.Stat(program)
-	require.NoError(t, err, "the collector is not built: run make build")
-
-	c := &collector{dir: t.TempDir(), exited: make(chan struct{})}
-	cmd := exec.Command(program, "--config", "yaml:"+fmt.Sprintf(collectorConfig, c.dir, more))
-	cmd.Dir = t.TempDir()
-	stderr, err := cmd.StderrPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	ready := make(chan struct{})
-	go func() {
-		defer close(c.exited)
-		lines := bufio.NewScanner(io.TeeReader(stderr, &c.output))
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			switch line := lines.Text(); {
-			case strings.Contains(line, "Starting GRPC server"):
-				c.grpc = endpoint(line)
-			case strings.Contains(line, "Starting HTTP server"):
-				c.http = endpoint(line)
-			case strings.Contains(line, "Everything is ready."):
-				close(ready)
-			}
-		}
-		_ = cmd.Wait()
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-c.exited
-		if t.Failed() {
-			t.Logf("output of the collector:\n%s", &c.output)
-		}
-	})
-	select {
-	case <-ready:
-	case <-c.exited:
-		require.Fail(t, "the collector ended before it was ready")
-	case <-time.After(patience):
-		require.Fail(t, "the collector was not ready in time")
-	}
-	return c
-}
-
-// endpoint reads the address out of a line of the collector's log.
-func endpoint(line string) string {
-	var fields struct {
-		Endpoint string `json:"endpoint"`
-	}
-	if at := strings.IndexByte(line, '{'); at >= 0 {
-		_ = json.Unmarshal([]byte(line[at:]), &fields)
-	}
-	return fields.Endpoint
+	site := collectortest.New(t, "yaml:"+fmt.Sprintf(collectorConfig, more))
+	return &collector{site.StartReady(t), site}
 }
 
 // dial connects over gRPC.
 func (c *collector) dial(t *testing.T) *grpc.ClientConn {
 	t.Helper()
-	conn, err := grpc.NewClient(c.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(c.site.Addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, conn.Close()) })
 	return conn
@@ -129,10 +71,10 @@ func TestSendersAreToldToTryAgain(t *testing.T) {
 	records := plogotlp.NewExportRequestFromLogs(started(2))
 	viaHTTP := ptraceotlp.NewExportRequestFromTraces(task(3, 2))
 
-	mend := breakDir(t, c.dir)
+	mend := breakDir(t, c.site.Dir)
 	_, err := traces.Export(t.Context(), spans)
 	assert.Equal(t, codes.Unavailable, status.Code(err), "%v", err)
-	assert.ErrorContains(t, err, filepath.Join(c.dir, "wandb"), "the sender's log says what is wrong")
+	assert.ErrorContains(t, err, filepath.Join(c.site.Dir, "wandb"), "the sender's log says what is wrong")
 	_, err = logs.Export(t.Context(), records)
 	assert.Equal(t, codes.Unavailable, status.Code(err), "%v", err)
 	assert.Equal(t, http.StatusServiceUnavailable, c.post(t, viaHTTP))
@@ -143,7 +85,7 @@ func TestSendersAreToldToTryAgain(t *testing.T) {
 	_, err = logs.Export(t.Context(), records)
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusOK, c.post(t, viaHTTP))
-	assert.Len(t, runs(t, c.dir), 3)
+	assert.Len(t, runs(t, c.site.Dir), 3)
 }
 
 func (c *collector) post(t *testing.T, request ptraceotlp.ExportRequest) int {
@@ -151,7 +93,7 @@ func (c *collector) post(t *testing.T, request ptraceotlp.ExportRequest) int {
 	body, err := request.MarshalProto()
 	require.NoError(t, err)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
-	response, err := client.Post("http://"+c.http+"/v1/traces", "application/x-protobuf", bytes.NewReader(body))
+	response, err := client.Post("http://"+c.HTTP()+"/v1/traces", "application/x-protobuf", bytes.NewReader(body))
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	return response.StatusCode
@@ -187,7 +129,7 @@ func TestABusyCollectorConcurrentSafe(t *testing.T) {
 	}
 	senders.Wait()
 	require.True(t, busy.Load())
-	all := runs(t, c.dir)
+	all := runs(t, c.site.Dir)
 	assert.Len(t, all, int(min(sent.Load(), 255)))
 	for _, run := range all {
 		assert.Len(t, run.Rows, 1)

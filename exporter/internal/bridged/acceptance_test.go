@@ -52,7 +52,7 @@ func (w *world) program(opts ...bridge.SetupOption) (ctx context.Context, end fu
 func (w *world) exit(run string) (code *int32, r *runview.Run) {
 	w.t.Helper()
 	time.Sleep(30 * time.Second)
-	r = (&site{dir: w.dir}).runs(w.t)[run]
+	r = runsIn(w.t, w.dir)[run]
 	require.NotNil(w.t, r, "no run %s", run)
 	return r.Exit, r
 }

@@ -53,7 +53,7 @@ func TestAMillionRows(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newSite(t, soon)
-			s.start(t)
+			s.StartReady(t)
 			watch := s.watch(t, tt.name)
 			r := run(t, orders{
 				Endpoint: s.endpoint(), Dir: t.TempDir(), Run: tt.name, Rows: rows,
@@ -86,25 +86,25 @@ func TestTheCollectorIsKilled(t *testing.T) {
 	// 2,000 rows a second, for three times as long as the collector is away.
 	rows := int(3 * 2000 * away.Seconds())
 	s := newSite(t, soon)
-	c := s.start(t)
+	c := s.StartReady(t)
 	p := run(t, orders{Endpoint: s.endpoint(), Dir: t.TempDir(), Run: "killed", Rows: rows, Burst: 20, Pause: 10 * time.Millisecond})
 	p.until(t, rows/6)
-	c.kill()
+	c.Kill()
 	killed := time.Now()
 	for time.Since(killed) < away {
 		require.True(t, p.next(t))
 	}
 	before := len(p.marks)
-	c = s.start(t)
+	c = s.StartReady(t)
 	require.Greater(t, p.marks[before-1].n, rows/3, "rows flowed meanwhile")
 
 	// The end comes while it is away again.
 	p.until(t, rows*9/10)
-	c.kill()
+	c.Kill()
 	p.until(t, rows)
 	time.Sleep(away)
 	require.Nil(t, p.report)
-	s.start(t)
+	s.StartReady(t)
 	r := p.end(t)
 	assert.GreaterOrEqual(t, r.Ended, away-time.Second, "it waited for the collector")
 
@@ -143,7 +143,7 @@ func TestTheProgramIsKilled(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, soon, silence)
 			if !tt.away {
-				s.start(t)
+				s.StartReady(t)
 			}
 			o := orders{Endpoint: s.endpoint(), Dir: t.TempDir(), Run: "first", Rows: apart, Burst: 10, Pause: 5 * time.Millisecond}
 			if tt.next.Attempt > 0 {
@@ -154,7 +154,7 @@ func TestTheProgramIsKilled(t *testing.T) {
 			promised := p.kill(t)
 			require.Positive(t, promised)
 			if tt.away {
-				s.start(t)
+				s.StartReady(t)
 			}
 			o.Run, o.Attempt, o.First, o.Rows, o.Linger = tt.next.Run, tt.next.Attempt, apart, more, time.Second
 			run(t, o).end(t)
@@ -188,7 +188,7 @@ func TestTheProgramIsKilled(t *testing.T) {
 func TestAThousandTasksAtOnce(t *testing.T) {
 	const parents, children, rows = 100, 9, 20
 	s := newSite(t, soon)
-	s.start(t)
+	s.StartReady(t)
 	began := time.Now()
 	run(t, orders{Endpoint: s.endpoint(), Dir: t.TempDir(), Run: "many", Tasks: parents, Children: children, Rows: rows}).end(t)
 	took := time.Since(began)

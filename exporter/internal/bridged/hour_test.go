@@ -114,7 +114,7 @@ func TestAnHourWithoutACollector(t *testing.T) {
 				require.NotEmpty(t, said)
 				assert.ErrorContains(t, <-said, "cannot be reached")
 			})
-			r := (&site{dir: dir}).runs(t)["hour"]
+			r := runsIn(t, dir)["hour"]
 			wantRows(t, r, 0, 3*minute+hour)
 			require.NotNil(t, r.Exit)
 			assert.Zero(t, *r.Exit)

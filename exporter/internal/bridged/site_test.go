@@ -3,12 +3,9 @@ package bridged
 import (
 	"errors"
 	"io"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -16,105 +13,26 @@ import (
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/runview"
+	"github.com/otel-wandb/otel-wandb/internal/collectortest"
 )
 
 // patience bounds waits for what does happen, on any machine.
 const patience = time.Minute
 
-// site is where one collector after another runs: the same address, the same
-// folder.
-type site struct {
-	addr, dir string
-	args      []string
-}
+// site is where one collector after another runs, and what they leave is read.
+type site struct{ *collectortest.Site }
 
-// newSite is the laptop configuration on a free port. more changes it, as
-// --config arguments do.
 func newSite(t *testing.T, more ...string) *site {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "localhost:0")
-	require.NoError(t, err)
-	s := &site{addr: l.Addr().String(), dir: t.TempDir()}
-	require.NoError(t, l.Close())
-	config, err := filepath.Abs("../../../collector-config/laptop.yaml")
-	require.NoError(t, err)
-	for _, c := range append([]string{
-		config,
-		"yaml:receivers::otlp::protocols::grpc::endpoint: " + s.addr,
-		"yaml:receivers::otlp::protocols::http::endpoint: localhost:0",
-	}, more...) {
-		s.args = append(s.args, "--config", c)
-	}
-	return s
+	return &site{collectortest.Laptop(t, more...)}
 }
 
-func (s *site) endpoint() string { return "http://" + s.addr }
+func (s *site) endpoint() string { return "http://" + s.Addr }
 
-// collector is a running bin/otelcol-wandb.
-type collector struct {
-	cmd    *exec.Cmd
-	exited chan struct{}
-	err    error // after exited
-}
-
-// start runs a collector and waits until it listens.
-func (s *site) start(t *testing.T) *collector {
+// runsIn are the runs there are, by id.
+func runsIn(t *testing.T, dir string) map[string]*runview.Run {
 	t.Helper()
-	path, err := filepath.Abs("../../../bin/otelcol-wandb")
-	require.NoError(t, err)
-	_, err = os.Stat(path)
-	require.NoError(t, err, "the collector is not built: run make build")
-	log, err := os.OpenFile(filepath.Join(s.dir, "collector.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	require.NoError(t, err)
-	defer log.Close()
-	c := &collector{cmd: exec.Command(path, s.args...), exited: make(chan struct{})}
-	c.cmd.Dir = s.dir
-	c.cmd.Stderr = log
-	c.cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, "WANDB_") || strings.HasPrefix(v, "OTEL_")
-	}), "WANDB_DIR="+s.dir)
-	require.NoError(t, c.cmd.Start())
-	go func() {
-		defer close(c.exited)
-		c.err = c.cmd.Wait()
-	}()
-	t.Cleanup(func() {
-		c.kill()
-		if said, _ := os.ReadFile(log.Name()); t.Failed() {
-			for line := range strings.Lines(string(said)) {
-				if !strings.Contains(line, "\tinfo\t") {
-					t.Log("the collector: ", line)
-				}
-			}
-		}
-	})
-	poll := time.NewTicker(20 * time.Millisecond)
-	defer poll.Stop()
-	for deadline := time.Now().Add(patience); ; <-poll.C {
-		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.addr)
-		if err == nil {
-			require.NoError(t, conn.Close())
-			return c
-		}
-		select {
-		case <-c.exited:
-			require.FailNow(t, "the collector ended before it listened", "%v", c.err)
-		default:
-		}
-		require.True(t, time.Now().Before(deadline), "the collector does not listen: %v", err)
-	}
-}
-
-// kill is SIGKILL.
-func (c *collector) kill() {
-	_ = c.cmd.Process.Kill()
-	<-c.exited
-}
-
-// runs are the runs there are, by id.
-func (s *site) runs(t *testing.T) map[string]*runview.Run {
-	t.Helper()
-	parts, err := runview.List(s.dir)
+	parts, err := runview.List(dir)
 	require.NoError(t, err)
 	out := map[string]*runview.Run{}
 	for key, group := range runview.Group(parts) {
@@ -129,7 +47,7 @@ func (s *site) runs(t *testing.T) map[string]*runview.Run {
 // glob finds files beside the runs' logs.
 func (s *site) glob(t *testing.T, name string) []string {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(s.dir, "wandb", "offline-run-*", name))
+	found, err := filepath.Glob(filepath.Join(s.Dir, "wandb", "offline-run-*", name))
 	require.NoError(t, err)
 	return found
 }
@@ -143,7 +61,7 @@ func (s *site) ended(t *testing.T, n int) map[string]*runview.Run {
 	for deadline := time.Now().Add(patience); ; <-poll.C {
 		logs, open := s.glob(t, "*.wandb"), s.glob(t, "*.synced")
 		if len(logs) >= n && len(open) == 0 {
-			return s.runs(t)
+			return runsIn(t, s.Dir)
 		}
 		require.True(t, time.Now().Before(deadline), "%d logs, %d of them go on: %v", len(logs), len(open), open[:min(3, len(open))])
 	}
@@ -180,7 +98,7 @@ type sample struct {
 const samplePause = 10 * time.Millisecond
 
 func (s *site) watch(t *testing.T, runID string) *growth {
-	g := &growth{dir: s.dir, stop: make(chan struct{}), stopped: make(chan struct{})}
+	g := &growth{dir: s.Dir, stop: make(chan struct{}), stopped: make(chan struct{})}
 	go func() {
 		defer close(g.stopped)
 		tick := time.NewTicker(samplePause)

@@ -15,16 +15,21 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/runview"
+	"github.com/otel-wandb/otel-wandb/internal/collectortest"
 )
 
 // patience bounds an example, on any machine; each takes a second or two.
 const patience = 2 * time.Minute
 
-// top is the top of the repository.
+// top is the top of the repository, where examples find a collector that is up
+// to date.
 func top(t *testing.T) string {
 	t.Helper()
-	top, err := filepath.Abs(filepath.Join("..", "..", ".."))
+	top, err := collectortest.Top()
 	require.NoError(t, err)
+	collectortest.Built(t)
+	_, err = os.Stat(filepath.Join(top, "bin", "otel-wandb"))
+	require.NoError(t, err, "run make build")
 	return top
 }
 
@@ -59,10 +64,6 @@ func play(t *testing.T, example string) (said string, runs map[string]*runview.R
 func execute(t *testing.T, dir, program string, args ...string) (said, log string) {
 	t.Helper()
 	top := top(t)
-	for _, program := range []string{"otelcol-wandb", "otel-wandb"} {
-		_, err := os.Stat(filepath.Join(top, "bin", program))
-		require.NoError(t, err, "run make build")
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)

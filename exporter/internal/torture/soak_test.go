@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/loadgen"
+	"github.com/otel-wandb/otel-wandb/internal/collectortest"
 )
 
 // TestSoak runs one collector under mixed load of runs that come and go, and
@@ -22,18 +23,15 @@ func TestSoak(t *testing.T) {
 		long, err = time.ParseDuration(value)
 		require.NoError(t, err, "SOAK")
 	}
-	idle := newSite(t).start(t)
-	idle.awaitReady(t)
-	atRest := idle.quit(t)
+	atRest := collectortest.Laptop(t).StartReady(t).Quit(t)
 
 	// Ended traces are kept for an hour, so that a late span finds its run: here
 	// for seconds, to see the rest.
-	s := newSite(t, soon,
+	s := collectortest.Laptop(t, soon,
 		"yaml:exporters::wandb::placement::links: 10s", "yaml:exporters::wandb::placement::retention: 20s",
 		"yaml:exporters::wandb::placement::settle: 5s")
-	c := s.start(t)
-	c.awaitReady(t)
-	l := newLoads(t, s.addr, "soak")
+	c := s.StartReady(t)
+	l := newLoads(t, s.Addr, "soak")
 	var memory []int64
 	var files []int
 	sample := time.NewTicker(long / 60)
@@ -41,13 +39,13 @@ func TestSoak(t *testing.T) {
 	for end := time.Now().Add(long); time.Now().Before(end); {
 		select {
 		case <-sample.C:
-			memory, files = append(memory, c.rss(t)), append(files, c.files(t))
-		case <-c.exited:
-			require.FailNow(t, "the collector ended by itself", "%v", c.err)
+			memory, files = append(memory, c.RSS(t)), append(files, c.Files(t))
+		case <-c.Exited():
+			require.FailNow(t, "the collector ended by itself", "%v", c.State())
 		}
 	}
 	acked := l.finish(t)
-	awaitClosed(t, s.dir)
+	awaitClosed(t, s.Dir)
 
 	third := len(memory) / 3
 	before, after := median(memory[third:2*third]), median(memory[2*third:])
@@ -60,14 +58,14 @@ func TestSoak(t *testing.T) {
 	assert.Less(t, mib(slices.Max(memory)), 512.0, "memory")
 	assert.Less(t, slices.Max(files), 400, "open files")
 
-	left := c.quit(t) // the senders' connections are closed
+	left := c.Quit(t) // the senders' connections are closed
 	t.Logf("goroutines: %d of an idle collector, %d after the load", atRest, left)
 	assert.LessOrEqual(t, left, atRest+4, "goroutines are left over")
 
-	found, err := loadgen.RowsIn(s.dir)
+	found, err := loadgen.RowsIn(s.Dir)
 	require.NoError(t, err)
 	require.NoError(t, acked.Check(found))
-	checkLogs(t, s.dir)
+	checkLogs(t, s.Dir)
 }
 
 func mib(n int64) float64 { return float64(n) / (1 << 20) }

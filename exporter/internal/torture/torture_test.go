@@ -9,12 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,6 +25,7 @@ import (
 	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/loadgen"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/runview"
+	"github.com/otel-wandb/otel-wandb/internal/collectortest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -40,10 +39,10 @@ func TestKilledUnderLoad(t *testing.T) {
 	t.Logf("%d kills, seed %d: TORTURE_N=%d TORTURE_SEED=%d repeats it", kills, seed, kills, seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 
-	s := newSite(t, soon)
-	l := newLoads(t, s.addr, fmt.Sprintf("t%x", seed))
+	s := collectortest.Laptop(t, soon)
+	l := newLoads(t, s.Addr, fmt.Sprintf("t%x", seed))
 	l.heavy()
-	c := s.start(t)
+	c := s.Start(t)
 	for i := range kills {
 		// Also while it starts, and while it takes up what the last one left.
 		atStart := i > 0 && rng.IntN(4) == 0
@@ -51,24 +50,24 @@ func TestKilledUnderLoad(t *testing.T) {
 		if atStart {
 			after /= 4
 		} else {
-			c.awaitReady(t)
+			c.AwaitReady(t)
 		}
 		select {
 		case <-time.After(after):
-		case <-c.exited:
-			require.FailNow(t, "the collector ended by itself", "%v", c.err)
+		case <-c.Exited():
+			require.FailNow(t, "the collector ended by itself", "%v", c.State())
 		}
 		t.Logf("kill %d after %v, at start: %v; %d rows acknowledged", i+1, after.Round(time.Millisecond), atStart, l.count())
-		c.kill()
-		c = s.start(t)
+		c.Kill()
+		c = s.Start(t)
 	}
-	c.awaitReady(t)
+	c.AwaitReady(t)
 	acked := l.finish(t)
-	awaitClosed(t, s.dir)
-	c.stop(t)
+	awaitClosed(t, s.Dir)
+	c.Stop(t)
 
-	parts := checkLogs(t, s.dir)
-	found, err := loadgen.RowsIn(s.dir)
+	parts := checkLogs(t, s.Dir)
+	found, err := loadgen.RowsIn(s.Dir)
 	require.NoError(t, err)
 	require.NoError(t, acked.Check(found))
 	n := 0
@@ -80,18 +79,17 @@ func TestKilledUnderLoad(t *testing.T) {
 
 // What waits for its parent was acknowledged, too: the parent comes after the kill.
 func TestWaitingSurvivesKill(t *testing.T) {
-	s := newSite(t, soon)
-	c := s.start(t)
-	c.awaitReady(t)
+	s := collectortest.Laptop(t, soon)
+	c := s.StartReady(t)
 	rng := rand.New(rand.NewPCG(1, 2))
 	acked := loadgen.Rows{}
-	p, err := newPlain(s.addr, rng, func(run string, first, last int64) error {
+	p, err := newPlain(s.Addr, rng, func(run string, first, last int64) error {
 		acked.Add(run, first, last)
 		return nil
 	})
 	require.NoError(t, err)
 	defer p.conn.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), collectortest.Patience)
 	defer cancel()
 
 	tasks := []task{newTask("waits-0", rng), newTask("waits-1", rng)}
@@ -100,23 +98,22 @@ func TestWaitingSurvivesKill(t *testing.T) {
 			require.NoError(t, p.sendStep(ctx, task, i))
 		}
 	}
-	found, err := loadgen.RowsIn(s.dir)
+	found, err := loadgen.RowsIn(s.Dir)
 	require.NoError(t, err)
 	require.Empty(t, found, "the rows have no run yet")
 
 	// Twice: what was taken up by a collector that is killed again is not lost either.
 	for range 2 {
-		c.kill()
-		c = s.start(t)
-		c.awaitReady(t)
+		c.Kill()
+		c = s.StartReady(t)
 	}
 	for _, task := range tasks {
 		require.NoError(t, p.sendRoot(ctx, task))
 	}
-	awaitClosed(t, s.dir)
-	c.stop(t)
-	require.Equal(t, len(tasks), checkLogs(t, s.dir), "one log a run")
-	found, err = loadgen.RowsIn(s.dir)
+	awaitClosed(t, s.Dir)
+	c.Stop(t)
+	require.Equal(t, len(tasks), checkLogs(t, s.Dir), "one log a run")
+	found, err = loadgen.RowsIn(s.Dir)
 	require.NoError(t, err)
 	require.NoError(t, acked.Check(found))
 	require.EqualValues(t, len(tasks)*2*plainSteps*rowsPerSpan, acked.Count())
@@ -217,8 +214,8 @@ func (l *loads) finish(t *testing.T) loadgen.Rows {
 	}()
 	select {
 	case <-ended:
-	case <-time.After(patience):
-		require.FailNow(t, "the senders are not done", "after %s", patience)
+	case <-time.After(collectortest.Patience):
+		require.FailNow(t, "the senders are not done", "after %s", collectortest.Patience)
 	}
 	require.NoError(t, errors.Join(l.errs...))
 	file, err := os.Open(l.path)
@@ -231,23 +228,25 @@ func (l *loads) finish(t *testing.T) loadgen.Rows {
 }
 
 // awaitClosed waits until no log goes on: until then its marker stands beside it.
+// What a kill left half made, in a hidden folder, has one, too, and is no log.
 func awaitClosed(t *testing.T, dir string) {
 	t.Helper()
 	var open []string
-	began := time.Now()
-	require.Eventually(t, func() bool {
+	closed := func() bool {
+		parts, err := runview.List(dir)
 		open = nil
-		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-			if strings.HasSuffix(path, ".synced") {
-				open = append(open, path)
+		for _, part := range parts {
+			if part.Synced {
+				open = append(open, part.Path)
 			}
-			return err
-		})
-		if took := time.Since(began); len(open) > 0 && took > 20*time.Second {
-			t.Logf("after %v %d logs go on, for example %s", took, len(open), open[0])
 		}
 		return err == nil && len(open) == 0
-	}, patience, 100*time.Millisecond, "runs did not end")
+	}
+	poll := time.NewTicker(100 * time.Millisecond)
+	defer poll.Stop()
+	for deadline := time.Now().Add(collectortest.Patience); !closed(); <-poll.C {
+		require.True(t, time.Now().Before(deadline), "%d logs go on: %v", len(open), open[:min(5, len(open))])
+	}
 }
 
 // checkLogs reads every log as W&B does, to its end, and gives how many there are.
