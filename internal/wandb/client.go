@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"sync"
 	"time"
 )
 
@@ -30,13 +29,16 @@ type Options struct {
 	Username, Email string
 	// Header is put on every request to the base URL.
 	Header http.Header
+	// Limiter says when each try may go: several clients may share one. The
+	// default is the client's own, for each project's file streams.
+	Limiter Limiter
 	// Retrying is told of each failure that is tried again, and in how long.
 	Retrying func(err *Error, in time.Duration)
 }
 
 // Client speaks to one W&B server with one user's credentials. Make it with New.
 //
-// ConcurrentSafe: but for the limiters, which have locks, it is immutable.
+// ConcurrentSafe: but for the limiter, which has locks, it is immutable.
 type Client struct {
 	base      *url.URL
 	http      *http.Client // does not follow redirects: credentials stay here
@@ -47,23 +49,8 @@ type Client struct {
 	streamH   http.Header // of file streams besides
 	agent     string
 	retrying  func(*Error, time.Duration)
-	limiters  *limiters
+	limiter   Limiter
 	described string // the credentials, for people
-}
-
-// limiters are one a project: W&B's limits of the file stream are.
-type limiters struct {
-	mu sync.Mutex // guards of
-	of map[string]*limiter
-}
-
-func (l *limiters) get(project string) *limiter {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.of[project] == nil {
-		l.of[project] = newLimiter(time.Now())
-	}
-	return l.of[project]
 }
 
 // New makes a client. It sends nothing.
@@ -81,6 +68,9 @@ func New(opts Options) (*Client, error) {
 	if opts.UserAgent == "" {
 		opts.UserAgent = "otel-wandb"
 	}
+	if opts.Limiter == nil {
+		opts.Limiter = &limiters{of: map[string]*limiter{}}
+	}
 	if opts.Retrying == nil {
 		opts.Retrying = func(*Error, time.Duration) {}
 	}
@@ -93,7 +83,7 @@ func New(opts Options) (*Client, error) {
 		streamH:   http.Header{},
 		agent:     opts.UserAgent,
 		retrying:  opts.Retrying,
-		limiters:  &limiters{of: map[string]*limiter{}},
+		limiter:   opts.Limiter,
 		described: opts.Credentials.String(),
 	}
 	switch creds := opts.Credentials; {
@@ -133,9 +123,9 @@ type request struct {
 	body     func() (io.ReadCloser, int64, error)
 	policy   policy
 	ok       func(status int) bool
-	signed   bool     // a signed URL: no credentials
-	limiter  *limiter // or nil
-	anything bool     // the answer is not read, but for errors
+	limited  *Call // what the limiter is told of it; nil: it is not asked
+	signed   bool  // a signed URL: no credentials
+	anything bool  // the answer is not read, but for errors
 }
 
 // answer is what came back in the end.
@@ -184,10 +174,12 @@ func (c *Client) try(ctx context.Context, r request) (a answer, retryAfter strin
 	fail := func(kind, err error, transient bool) (answer, string, *Error) {
 		return answer{}, "", &Error{Op: r.op, Host: c.base.Host, Run: r.run, Kind: kind, Err: err, transient: transient}
 	}
-	if r.limiter != nil {
-		if err := r.limiter.wait(ctx); err != nil {
+	outcome := Outcome{RetryAfter: -1}
+	if r.limited != nil {
+		if err := c.limiter.Permit(ctx, *r.limited); err != nil {
 			return fail(ErrRateLimited, err, true)
 		}
+		defer func() { c.limiter.Learn(*r.limited, outcome) }()
 	}
 	if r.policy.timeout > 0 {
 		var cancel context.CancelFunc
@@ -233,12 +225,10 @@ func (c *Client) try(ctx context.Context, r request) (a answer, retryAfter strin
 		return fail(ErrUnavailable, err, !hopeless(err))
 	}
 	defer resp.Body.Close()
+	outcome = outcomeOf(resp, time.Now())
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil && (r.ok(resp.StatusCode) && !r.anything) {
 		return fail(ErrUnavailable, fmt.Errorf("the answer broke off: %w", err), true)
-	}
-	if limit, ok := rateLimitOf(resp.Header); ok && r.limiter != nil {
-		r.limiter.learn(limit)
 	}
 	if !r.ok(resp.StatusCode) {
 		messages := messagesOf(text)

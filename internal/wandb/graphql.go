@@ -19,6 +19,7 @@ func (c *Client) graphQL(ctx context.Context, p policy, op, run, document string
 	a, err := c.do(ctx, request{
 		op: op, run: run, method: http.MethodPost, url: c.base.String() + "/graphql",
 		header: header, body: bytesBody(body), policy: p, ok: exactly200,
+		limited: &Call{Op: op, Run: run},
 	})
 	if err != nil {
 		return err

@@ -8,6 +8,43 @@ import (
 	"time"
 )
 
+// Call is what a [Limiter] is told of a request.
+type Call struct {
+	Op  string // as in an Error
+	Run string // entity/project/run, where it is about one
+	// Project is the entity/project that a file stream request is for. Without,
+	// it is a GraphQL request, which W&B limits by user and not by project.
+	Project string
+}
+
+// Outcome is what came of one try.
+type Outcome struct {
+	Status     int           // 0: no answer came
+	Limit      *RateLimit    // if the answer says it
+	RetryAfter time.Duration // that the answer asks for; below 0: it does not
+}
+
+// Limiter has the say over every try of every request to W&B itself, retries
+// included. Files to signed URLs and the exchange of tokens are not its matter.
+type Limiter interface {
+	// Permit returns when the try may go, or with the context's error.
+	Permit(ctx context.Context, c Call) error
+	// Learn takes in what came of a try that Permit let go, once for each.
+	Learn(c Call, o Outcome)
+}
+
+// outcomeOf reads the headers of an answer.
+func outcomeOf(resp *http.Response, now time.Time) Outcome {
+	o := Outcome{Status: resp.StatusCode, RetryAfter: -1}
+	if limit, ok := rateLimitOf(resp.Header); ok {
+		o.Limit = &limit
+	}
+	if d, ok := parseRetryAfter(resp.Header.Get("Retry-After"), now); ok {
+		o.RetryAfter = d
+	}
+	return o
+}
+
 // RateLimit is what an answer says is left, in units that only W&B knows.
 type RateLimit struct {
 	Remaining float64
@@ -33,6 +70,39 @@ const (
 	learnFrom    = 5 // requests
 	leastHorizon = time.Second
 )
+
+// limiters are the Limiter of a client that is alone, as W&B's own client has
+// it: one a project, for file streams only.
+//
+// ConcurrentSafe: its lock.
+type limiters struct {
+	mu sync.Mutex // guards of
+	of map[string]*limiter
+}
+
+func (l *limiters) get(project string) *limiter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.of[project] == nil {
+		l.of[project] = newLimiter(time.Now())
+	}
+	return l.of[project]
+}
+
+// Permit waits for a file stream request's turn.
+func (l *limiters) Permit(ctx context.Context, c Call) error {
+	if c.Project == "" {
+		return nil
+	}
+	return l.get(c.Project).wait(ctx)
+}
+
+// Learn takes in the headers of a file stream's answer.
+func (l *limiters) Learn(c Call, o Outcome) {
+	if c.Project != "" && o.Limit != nil {
+		l.get(c.Project).learn(*o.Limit)
+	}
+}
 
 // limiter spreads requests over what W&B says is left.
 //

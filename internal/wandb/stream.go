@@ -186,7 +186,7 @@ func (s *Stream) Send(ctx context.Context, r *StreamRequest) (StreamAnswer, erro
 		op: op, run: s.run.String(), method: http.MethodPost,
 		url:    c.base.String() + "/files/" + entity + "/" + project + "/" + run + "/file_stream",
 		header: header, body: bytesBody(body), policy: streamPolicy, ok: any2xx,
-		limiter: c.limiters.get(s.run.Entity + "/" + s.run.Project),
+		limited: &Call{Op: op, Run: s.run.String(), Project: s.run.Entity + "/" + s.run.Project},
 	})
 	if err != nil {
 		return StreamAnswer{}, err

@@ -184,8 +184,10 @@ func (s *state) defaultName() bool {
 // lines have other numbers than thought: the log is to be read again.
 func (u *Uploader) upsert(ctx context.Context) (again bool, err error) {
 	s := u.state
-	if err := u.turn(ctx, Upsert, 0, true); err != nil {
-		return false, err
+	if s.Upserted { // else it is what the batch waited for
+		if err := u.turn(ctx, Upsert, 0, true); err != nil {
+			return false, err
+		}
 	}
 	up := wandb.Upsert{Run: s.path(), Fields: s.changed()}
 	late := s.Upserted && s.defaultName() // the span's name came after the run was made

@@ -2,6 +2,7 @@ package upload
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/otel-wandb/otel-wandb/internal/wandb"
@@ -14,13 +15,14 @@ type Kind int
 const (
 	Ask       Kind = iota // a question that an upload begins with
 	Upsert                // of the run's fields or config
-	Lines                 // of the run's files, and its end
+	Lines                 // of the run's files
 	Heartbeat             // nothing but that the run lives
 	Alert
+	End // of the run, alone and last
 )
 
 func (k Kind) String() string {
-	return [...]string{"question", "upsert", "lines", "heartbeat", "alert"}[k]
+	return [...]string{"question", "upsert", "lines", "heartbeat", "alert", "end"}[k]
 }
 
 // Request is what a [Pacer] is told of a request before it is made.
@@ -29,14 +31,25 @@ type Request struct {
 	Kind Kind
 	// Bytes of the log that wait, about: lines are a little longer.
 	Bytes int64
-	// Urgent requests end a run, or carry what nothing is gained by collecting.
+	// Urgent requests carry what nothing is gained by collecting. An urgent
+	// heartbeat says that the run may soon be silent for long.
 	Urgent bool
+	// Alive: the run's task lives, so W&B must hear of the run in time.
+	Alive bool
 	// Since the run's last file stream request.
 	Since time.Duration
+	// Woken ends a heartbeat's wait with ErrWoken: there may be lines to send,
+	// which need not wait as long.
+	Woken <-chan struct{}
 }
 
+// ErrWoken says that a wait was ended by Request.Woken.
+var ErrWoken = errors.New("woken")
+
 // Pacer says when a request may go. Wait returns then, or with the context's
-// error. It is asked again before each try that the client makes not by itself.
+// error. It is asked before anything is read of what is to be sent; each try then
+// takes its permit from the client's [wandb.Limiter], which should be the same.
+// It is asked again before each try that the client makes not by itself.
 type Pacer interface {
 	Wait(ctx context.Context, r Request) error
 }

@@ -350,7 +350,7 @@ func (u *Uploader) idle(ctx context.Context) error {
 	if u.state.Upserted && (alive || preempting) {
 		due := u.opts.Heartbeat - time.Since(u.lastSent)
 		if due <= 0 || preempting {
-			return u.sendLines(ctx, &wandb.StreamRequest{}, Heartbeat, 0)
+			return u.heartbeat(ctx)
 		}
 		wait = min(wait, due)
 	}
@@ -364,11 +364,40 @@ func (u *Uploader) idle(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// heartbeat says that the run lives, if there are no lines to say so by the time
+// that it may: then the turn is theirs.
+func (u *Uploader) heartbeat(ctx context.Context) error {
+	if err := u.turn(ctx, Heartbeat, 0, false); err != nil {
+		if errors.Is(err, ErrWoken) {
+			return nil
+		}
+		return err
+	}
+	u.mu.Lock()
+	due := u.alive || u.preempting
+	u.mu.Unlock()
+	if pending, err := u.pending(); err != nil || pending > 0 || !due {
+		return err
+	}
+	return u.send(ctx, &wandb.StreamRequest{}, Heartbeat)
+}
+
+// firstBatch bounds what is read for the request that opens a run, about: it is
+// held while the run is opened, and what comes first shall be there soon.
+const firstBatch = 256 << 10
+
 // sendBatch reads what there is and brings it to W&B. The log is read when the
 // request may go: so it carries all that came while it waited.
 func (u *Uploader) sendBatch(ctx context.Context, pending int64) error {
 	s := u.state
-	if err := u.turn(ctx, Lines, pending, !u.opts.Follow || pending >= wandb.MaxRequest); err != nil {
+	// A run has no file stream, nor a project that is known by its name, before
+	// its first upsert. So it waits for that, and then for its lines' turn.
+	opening, urgent := !s.Upserted, !u.opts.Follow || pending >= wandb.MaxRequest
+	kind := Lines
+	if opening {
+		kind = Upsert
+	}
+	if err := u.turn(ctx, kind, pending, opening || urgent); err != nil {
 		return err
 	}
 	b, err := u.read()
@@ -385,6 +414,11 @@ func (u *Uploader) sendBatch(ctx context.Context, pending int64) error {
 		}
 	}
 	if !b.IsHeartbeat() {
+		if opening {
+			if err := u.turn(ctx, Lines, pending, urgent); err != nil {
+				return err
+			}
+		}
 		if err := u.send(ctx, &b.StreamRequest, Lines); err != nil {
 			return err
 		}
@@ -417,7 +451,7 @@ func (u *Uploader) read() (*batch, error) {
 		return nil, err
 	}
 	r := dotwandb.NewReaderAt(file, s.Offset, dotwandb.Strict)
-	for s.Exit == nil && b.alert == nil {
+	for s.Exit == nil && b.alert == nil && (s.Upserted || b.Size() < firstBatch) {
 		body, err := r.Next()
 		var rec dotwandb.Record
 		if err == nil {
@@ -459,21 +493,16 @@ func (u *Uploader) complete(ctx context.Context) error {
 	s := u.state
 	if !s.Exit.NotComplete {
 		r := &wandb.StreamRequest{Complete: true, ExitCode: int(s.Exit.Code)}
-		if err := u.sendLines(ctx, r, Lines, 0); err != nil {
+		if err := u.turn(ctx, End, 0, true); err != nil {
+			return err
+		}
+		if err := u.send(ctx, r, End); err != nil {
 			return err
 		}
 	}
 	s.Done = true
 	u.save()
 	return nil
-}
-
-// sendLines waits for its turn and sends.
-func (u *Uploader) sendLines(ctx context.Context, r *wandb.StreamRequest, kind Kind, pending int64) error {
-	if err := u.turn(ctx, kind, pending, true); err != nil {
-		return err
-	}
-	return u.send(ctx, r, kind)
 }
 
 // send sends a request whose turn it is.
@@ -526,9 +555,11 @@ func (u *Uploader) alert(ctx context.Context, a *dotwandb.Alert) error {
 func (u *Uploader) turn(ctx context.Context, kind Kind, pending int64, urgent bool) error {
 	u.mu.Lock()
 	urgent = urgent || u.preempting
+	alive := u.alive
 	u.mu.Unlock()
 	err := u.opts.Pacer.Wait(ctx, Request{
-		Run: u.state.path(), Kind: kind, Bytes: pending, Urgent: urgent, Since: time.Since(u.lastSent),
+		Run: u.state.path(), Kind: kind, Bytes: pending, Urgent: urgent, Alive: alive,
+		Since: time.Since(u.lastSent), Woken: u.wake,
 	})
 	if err == nil {
 		u.setStatus(func(s *Status) { s.Phase = Sending })
