@@ -22,6 +22,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/otel-wandb/otel-wandb/exporter/internal/disk"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
 )
 
@@ -43,10 +44,11 @@ type Journal struct {
 
 	mu       sync.Mutex // guards everything below
 	segments []*segment // the last is appended to
-	file     *os.File
+	file     disk.File
 	framer   dotwandb.Framer
 	buf      []byte
 	dirty    bool
+	unsure   bool // a sync failed: what the file has on the disk is not known
 }
 
 type segment struct {
@@ -139,20 +141,24 @@ func (j *Journal) next() error {
 	if n := len(j.segments); n > 0 {
 		num = j.segments[n-1].num + 1
 	}
-	f, err := os.OpenFile(j.path(num), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o666)
+	f, err := disk.OpenFile(j.path(num), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o666)
 	for ; errors.Is(err, fs.ErrExist); num++ { // left half made when the disk was full
-		f, err = os.OpenFile(j.path(num+1), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o666)
+		f, err = disk.OpenFile(j.path(num+1), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o666)
 	}
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	if _, err := f.Write(dotwandb.AppendFileHeader(nil)); err != nil {
+	_, err = f.Write(dotwandb.AppendFileHeader(nil))
+	if err == nil && j.sync {
+		err = disk.SyncDir(j.dir) // what is synced must be found, too
+	}
+	if err != nil {
 		return errors.Join(fmt.Errorf("journal %s: %w: free space under the exporter's `dir`", f.Name(), err), f.Close(), os.Remove(f.Name()))
 	}
 	if j.file != nil {
 		err = j.file.Close()
 	}
-	j.file, j.framer = f, dotwandb.NewFramer(dotwandb.FileHeaderSize)
+	j.file, j.framer, j.unsure = f, dotwandb.NewFramer(dotwandb.FileHeaderSize), false
 	j.segments = append(j.segments, &segment{num: num, size: dotwandb.FileHeaderSize})
 	return err
 }
@@ -166,7 +172,7 @@ func (j *Journal) Append(entry []byte) (Ref, error) {
 		return 0, errors.New("journal: closed")
 	}
 	seg := j.segments[len(j.segments)-1]
-	if seg.size >= segmentBytes {
+	if seg.size >= segmentBytes || j.unsure {
 		if err := j.next(); err != nil {
 			return 0, err
 		}
@@ -178,7 +184,7 @@ func (j *Journal) Append(entry []byte) (Ref, error) {
 		// Cut the torn entry: what is appended behind it would be lost.
 		j.framer = dotwandb.NewFramer(at)
 		return 0, errors.Join(
-			fmt.Errorf("journal %s, offset %d: %w: free space under the exporter's `dir`", j.file.Name(), at, err),
+			fmt.Errorf("journal %s, offset %d: %w: free space under the exporter's `dir`", j.path(seg.num), at, err),
 			j.file.Truncate(at))
 	}
 	if cap(j.buf) > 1<<20 {
@@ -187,7 +193,7 @@ func (j *Journal) Append(entry []byte) (Ref, error) {
 	seg.size = j.framer.Offset()
 	j.dirty = true
 	if j.sync {
-		return makeRef(seg.num, at), j.file.Sync()
+		return makeRef(seg.num, at), j.force()
 	}
 	return makeRef(seg.num, at), nil
 }
@@ -263,7 +269,7 @@ func (j *Journal) Compact(snapshot func(add func(entry []byte))) error {
 	num := j.segments[len(j.segments)-1].num + 1
 	tmp := j.path(num) + ".tmp"
 	// Opened before it appears: once it is there, entries must go behind it.
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o666)
+	f, err := disk.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o666)
 	if err != nil {
 		return fmt.Errorf("journal: snapshot: %w", err)
 	}
@@ -278,11 +284,16 @@ func (j *Journal) Compact(snapshot func(add func(entry []byte))) error {
 		return errors.Join(fmt.Errorf("journal: snapshot: %w", err), f.Close(), os.Remove(tmp))
 	}
 	err = j.file.Close()
-	j.file, j.framer = f, framer
+	j.file, j.framer, j.unsure = f, framer, false
+	var unnamed error // the disk may not have the segment under its name: the older ones stay
+	if j.sync {
+		unnamed = disk.SyncDir(j.dir)
+		err = errors.Join(err, unnamed)
+	}
 	older := j.segments
 	j.segments = nil
 	for _, s := range older {
-		if s.live > 0 {
+		if s.live > 0 || unnamed != nil {
 			j.segments = append(j.segments, s)
 			continue
 		}
@@ -300,7 +311,19 @@ func (j *Journal) Sync() error {
 		return nil
 	}
 	j.dirty = false
-	return j.file.Sync()
+	return j.force()
+}
+
+// force syncs the file. When that fails the disk may lack anything that was
+// appended since the last time, and a second try may report success falsely.
+// What is appended next would lie behind that hole, where nobody looks: it goes
+// to a segment of its own.
+func (j *Journal) force() error {
+	if err := j.file.Sync(); err != nil {
+		j.unsure = true
+		return fmt.Errorf("journal %s: %w: check the disk", j.path(j.segments[len(j.segments)-1].num), err)
+	}
+	return nil
 }
 
 // Close closes the journal. Its files stay.

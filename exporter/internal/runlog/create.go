@@ -4,13 +4,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
-	"syscall"
 	"time"
 
+	"github.com/otel-wandb/otel-wandb/exporter/internal/disk"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
 )
 
@@ -78,7 +76,7 @@ func (f *Folder) build(temp, runID string, start time.Time, log []byte) (name st
 		return "", err
 	}
 	if always {
-		if err := syncDir(temp); err != nil {
+		if err := disk.SyncDir(temp); err != nil {
 			return "", err
 		}
 	}
@@ -86,7 +84,7 @@ func (f *Folder) build(temp, runID string, start time.Time, log []byte) (name st
 	if err != nil || !always {
 		return name, err
 	}
-	if err := syncDir(f.dir); err != nil {
+	if err := disk.SyncDir(f.dir); err != nil {
 		// The caller will make another: this one must not stay beside it.
 		return "", errors.Join(err, os.RemoveAll(filepath.Join(f.dir, name)))
 	}
@@ -125,7 +123,7 @@ func (f *Folder) pointLatest(name string) {
 }
 
 func writeNew(path string, b []byte, sync bool) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	f, err := disk.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
 	}
@@ -134,20 +132,4 @@ func writeNew(path string, b []byte, sync bool) error {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
-}
-
-// syncDir forces the entries of a directory to the disk, where that exists.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, fs.ErrInvalid) {
-		err = nil // a file system that has no such thing
-	}
-	return errors.Join(err, d.Close())
 }

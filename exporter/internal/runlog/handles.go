@@ -3,24 +3,15 @@ package runlog
 import (
 	"container/list"
 	"errors"
-	"io"
-	"io/fs"
 	"os"
 	"sync"
-)
 
-// file is what a part needs of an open log; tests make it fail.
-type file interface {
-	io.WriterAt
-	io.Closer
-	Truncate(size int64) error
-	Sync() error
-	Stat() (fs.FileInfo, error)
-}
+	"github.com/otel-wandb/otel-wandb/exporter/internal/disk"
+)
 
 // openFile opens for writing what is there. It never creates: a log whose
 // directory was removed must not come back as a file without its header.
-func openFile(path string) (file, error) { return os.OpenFile(path, os.O_WRONLY, 0) }
+func openFile(path string) (disk.File, error) { return disk.OpenFile(path, os.O_WRONLY, 0) }
 
 // handles keeps the files of the most recently written parts open.
 //
@@ -30,7 +21,7 @@ func openFile(path string) (file, error) { return os.OpenFile(path, os.O_WRONLY,
 // more than max are in use at once they are all open; that many goroutines write.
 type handles struct {
 	max  int
-	open func(path string) (file, error)
+	open func(path string) (disk.File, error)
 
 	mu    sync.Mutex
 	idle  list.List // of *handle
@@ -41,11 +32,11 @@ type handles struct {
 
 type handle struct {
 	part *Part
-	file file
+	file disk.File
 }
 
 // take gives the part its file; fresh when it was opened just now.
-func (h *handles) take(p *Part) (f file, fresh bool, err error) {
+func (h *handles) take(p *Part) (f disk.File, fresh bool, err error) {
 	h.mu.Lock()
 	if h.shut {
 		h.mu.Unlock()
@@ -72,7 +63,7 @@ func (h *handles) take(p *Part) (f file, fresh bool, err error) {
 }
 
 // give takes the file back.
-func (h *handles) give(p *Part, f file) {
+func (h *handles) give(p *Part, f disk.File) {
 	h.mu.Lock()
 	h.inUse--
 	if h.where == nil {
@@ -85,7 +76,7 @@ func (h *handles) give(p *Part, f file) {
 }
 
 // discard closes the file of a part that was taken.
-func (h *handles) discard(f file) error {
+func (h *handles) discard(f disk.File) error {
 	h.mu.Lock()
 	h.inUse--
 	h.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/otel-wandb/otel-wandb/exporter/internal/disk"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
 )
 
@@ -129,7 +130,7 @@ func (p *Part) poison(cause error) error {
 }
 
 // take gets the file, and makes sure that it still ends where this part ended it.
-func (p *Part) take() (file, error) {
+func (p *Part) take() (disk.File, error) {
 	root := p.folder.root
 	f, fresh, err := root.handles.take(p)
 	if err != nil {
@@ -174,7 +175,7 @@ func (p *Part) syncLocked() error {
 	defer p.folder.root.handles.give(p, f)
 	err = f.Sync()
 	if err == nil && p.unlinked {
-		err = errors.Join(syncDir(p.dir), syncDir(p.folder.dir))
+		err = errors.Join(disk.SyncDir(p.dir), disk.SyncDir(p.folder.dir))
 	}
 	if err != nil {
 		return p.poison(fmt.Errorf("sync %s up to offset %d: %w; %s", p.path, p.framer.Offset(), err, remedy(err)))

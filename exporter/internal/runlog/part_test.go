@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/otel-wandb/otel-wandb/exporter/internal/disk"
 )
 
 func TestAppend(t *testing.T) {
@@ -63,6 +65,8 @@ func TestFinish(t *testing.T) {
 		assert.ErrorIs(t, p.Append(row(2)), ErrClosed)
 	})
 }
+
+type file = disk.File
 
 // faulty is a file whose next operations fail as told.
 type faulty struct {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/otel-wandb/otel-wandb/exporter/internal/disk"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
 )
 
@@ -47,7 +48,7 @@ func (f *Folder) Reopen(name string, from int64, keep func(rec []byte) bool) (*P
 }
 
 func (p *Part) recover(from int64, keep func([]byte) bool) (rec Recovery, err error) {
-	log, err := os.OpenFile(p.path, os.O_RDWR, 0)
+	log, err := disk.OpenFile(p.path, os.O_RDWR, 0)
 	if err != nil {
 		return rec, err
 	}

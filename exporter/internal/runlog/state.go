@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/otel-wandb/otel-wandb/exporter/internal/disk"
 )
 
 // State files are small files of a run that are replaced as a whole. Those of
@@ -70,7 +72,7 @@ func (f *Folder) replace(path string, b []byte) error {
 		return err
 	}
 	if always {
-		return syncDir(filepath.Dir(path))
+		return disk.SyncDir(filepath.Dir(path))
 	}
 	return nil
 }
