@@ -227,11 +227,15 @@ func (u *Uploader) upsert(ctx context.Context) (again bool, err error) {
 		return true, nil
 	}
 	u.asked = false
+	opened := !s.Upserted || s.Reopen
 	s.ConfigDirty, s.Reopen = false, false
 	s.Upserted, s.Path, s.StorageID, s.Named = true, got.Path, got.StorageID, got.DisplayName
 	tags := join(s.Sent.Tags, s.Fields.Tags)
 	s.Sent = s.Fields
 	s.Sent.Tags = tags
+	if opened {
+		u.announce(Opened, 0)
+	}
 	return false, nil
 }
 

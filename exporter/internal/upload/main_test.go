@@ -39,7 +39,8 @@ type fixture struct {
 	dir       string
 	client    *wandb.Client
 	intercept func(r *http.Request, send func() (*http.Response, error)) (*http.Response, error)
-	notices   []Notice
+	notices   []Notice // of trouble
+	links     []string // what else was told, a line each
 	num       int64
 }
 
@@ -107,7 +108,7 @@ func (f *fixture) position() string {
 
 // uploader of the parts that are there.
 func (f *fixture) uploader(change ...func(*Options)) *Uploader {
-	opts := Options{Client: f.client, Position: f.position(), Notify: func(n Notice) { f.notices = append(f.notices, n) }}
+	opts := Options{Client: f.client, Position: f.position(), Notify: f.notice}
 	for n := 1; n < 9; n++ {
 		if _, err := os.Stat(f.part(n)); err == nil {
 			opts.Parts = append(opts.Parts, f.part(n))
@@ -117,6 +118,17 @@ func (f *fixture) uploader(change ...func(*Options)) *Uploader {
 		c(&opts)
 	}
 	return New(opts)
+}
+
+func (f *fixture) notice(n Notice) {
+	switch n.Kind {
+	case Opened:
+		f.links = append(f.links, "opened "+n.URL)
+	case Ended:
+		f.links = append(f.links, fmt.Sprintf("ended %s %d", n.Run, n.ExitCode))
+	default:
+		f.notices = append(f.notices, n)
+	}
 }
 
 func following(o *Options) { o.Follow, o.Alive = true, true }

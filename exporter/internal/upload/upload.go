@@ -52,12 +52,20 @@ const (
 	LogDamaged                     // what lies behind damage is not uploaded
 	StateTrouble                   // the position cannot be read or written: W&B is asked, or things are sent again
 	StopAsked                      // somebody pressed the run's stop button at W&B
+	Opened                         // W&B has the run: it is new there, or goes on after its end
+	Ended                          // W&B knows that the run has ended
 )
 
-// Notice is something to log or count. Err says what and of which run.
+// Notice is something to log or count. Err says what and of which run; Opened
+// and Ended are no trouble, and have the rest.
 type Notice struct {
 	Kind NoticeKind
 	Err  error
+
+	Run      wandb.Path // as W&B spells it
+	Name     string     // what people call the run
+	URL      string     // the run's page
+	ExitCode int        // of Ended
 }
 
 // Failure is why the upload of a run stopped: what the log holds stays there.
@@ -207,7 +215,14 @@ func (u *Uploader) setStatus(change func(*Status)) {
 	change(&u.status)
 }
 
-func (u *Uploader) notify(kind NoticeKind, err error) { u.opts.Notify(Notice{kind, err}) }
+func (u *Uploader) notify(kind NoticeKind, err error) { u.opts.Notify(Notice{Kind: kind, Err: err}) }
+
+// announce says where people see the run.
+func (u *Uploader) announce(kind NoticeKind, exitCode int) {
+	run := u.state.Path
+	url := wandb.RunURL(wandb.AppURL(u.opts.Client.BaseURL()), run)
+	u.opts.Notify(Notice{Kind: kind, Run: run, Name: nonEmpty(u.state.Named, run.Run), URL: url, ExitCode: exitCode})
+}
 
 // partOf names a part: its directory, which may be moved with its folder.
 func partOf(log string) string { return filepath.Base(filepath.Dir(log)) }
@@ -499,6 +514,7 @@ func (u *Uploader) complete(ctx context.Context) error {
 		if err := u.send(ctx, r, End); err != nil {
 			return err
 		}
+		u.announce(Ended, r.ExitCode)
 	}
 	s.Done = true
 	u.save()

@@ -178,6 +178,9 @@ func TestParts(t *testing.T) {
 		require.NoError(t, f.uploader().Run(t.Context()))
 		f.whole(1)
 		assert.Equal(t, 1, f.completes())
+		entity := f.held().Entity
+		opened := "opened " + wandb.AppURL(wandbtest.URL) + "/" + entity + "/p/runs/r"
+		assert.Equal(t, []string{opened, "ended " + entity + "/p/r 0"}, f.links)
 
 		f.write(3, opening(start.Add(2*time.Minute))...)
 		f.write(3, row(6, "loss", "0.1"))
@@ -195,6 +198,7 @@ func TestParts(t *testing.T) {
 		u.Wake()
 		require.NoError(t, <-done)
 		assert.Equal(t, 2, f.completes())
+		assert.Equal(t, []string{opened, "ended " + entity + "/p/r 0"}, f.links[2:], "again: it went on after its end")
 		assert.Equal(t, "finished", f.whole(1).State)
 	})
 }
