@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/collector/config/configopaque"
 	"go.opentelemetry.io/collector/confmap"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/engine"
@@ -34,6 +35,21 @@ type Config struct {
 	// AllowedHosts are W&B servers besides Host that telemetry may name with
 	// wandb.host. Others are refused.
 	AllowedHosts []string `mapstructure:"allowed_hosts"`
+	// AllowedEntities and AllowedProjects are the only ones that telemetry may
+	// name, besides Entity and Project; * stands for any text. Empty allows all.
+	AllowedEntities []string `mapstructure:"allowed_entities"`
+	AllowedProjects []string `mapstructure:"allowed_projects"`
+
+	// Mode is "offline": runs are written to disk, for `otel-wandb sync` or
+	// `wandb sync`; or "online": they go to W&B as well, while they run.
+	Mode string `mapstructure:"mode"`
+	// APIKey of Host, or IdentityTokenFile. Without both the environment
+	// (WANDB_API_KEY) and netrc are asked.
+	APIKey            configopaque.String `mapstructure:"api_key"`
+	IdentityTokenFile string              `mapstructure:"identity_token_file"`
+	// Credentials for other hosts and entities.
+	Credentials []Credential `mapstructure:"credentials"`
+	Upload      Upload       `mapstructure:"upload"`
 
 	// Rootless says what a root span without a run mode is that carries wandb
 	// events: "open" counts it as mode auto, "off" leaves it out.
@@ -156,6 +172,8 @@ func (c *Config) Validate() error {
 	if why := runid.ProjectError(c.Entity); why != "" {
 		bad("`entity` is %q, which %s: name a user or team, or leave it out for the default of the API key", c.Entity, why)
 	}
+	oneOf("mode", c.Mode, modeOffline, modeOnline)
+	c.validateOnline(bad)
 	oneOf("rootless", c.Rootless, open, off)
 	for i, t := range c.Tasks {
 		oneOf(fmt.Sprintf("tasks[%d].mode", i), t.Mode, semconv.ModeAuto, semconv.ModeNew, semconv.ModeShared)
@@ -212,10 +230,10 @@ func (c *Config) engineConfig(version string) engine.Config {
 		Dir: c.Dir,
 		Placement: placement.Config{
 			Default:      runid.Coordinates{Host: strings.TrimRight(c.Host, "/"), Entity: c.Entity, Project: c.Project},
-			AllowedHosts: hosts,
-			StampedOnly:  c.Placement.By == stampedOnly,
-			OpenUnknown:  c.Placement.UnknownParent == open,
-			Settle:       c.Placement.Settle, Retention: c.Placement.Retention,
+			AllowedHosts: hosts, AllowedEntities: c.AllowedEntities, AllowedProjects: c.AllowedProjects,
+			StampedOnly: c.Placement.By == stampedOnly,
+			OpenUnknown: c.Placement.UnknownParent == open,
+			Settle:      c.Placement.Settle, Retention: c.Placement.Retention,
 			Links: c.Placement.Links, MaxLinks: c.Placement.MaxLinks,
 		},
 		Run: run.Config{

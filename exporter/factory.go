@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/confighttp"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/exporter/exporterhelper"
@@ -27,6 +28,8 @@ func createDefaultConfig() component.Config {
 		Dir:      ".",
 		Host:     "https://api.wandb.ai",
 		Project:  "uncategorized", // as W&B's own client has it
+		Mode:     modeOffline,
+		Upload:   Upload{HTTP: confighttp.NewDefaultClientConfig()},
 		Rootless: open,
 		Placement: Placement{
 			By: ancestors, UnknownParent: wait,

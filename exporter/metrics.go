@@ -8,6 +8,8 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/engine"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/online"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/upload"
 )
 
 const scopeName = "github.com/otel-wandb/otel-wandb/exporter"
@@ -39,7 +41,7 @@ const prefix = "otelcol_exporter_wandb_"
 // cost nothing otherwise.
 type metrics struct{ registration metric.Registration }
 
-func newMetrics(provider metric.MeterProvider, id component.ID, e *engine.Engine) (*metrics, error) {
+func newMetrics(provider metric.MeterProvider, id component.ID, e *engine.Engine, o *online.Online) (*metrics, error) {
 	// As the helper's metrics have it: several exporters of this type in one
 	// collector must not report under one name and label set.
 	exporter := attribute.String("exporter", id.String())
@@ -56,22 +58,24 @@ func newMetrics(provider metric.MeterProvider, id component.ID, e *engine.Engine
 	links := b.gauge("links", "{span}", "Spans remembered for placement.")
 	journal := b.gauge("journal_bytes", "By", "Size of the placement journal.")
 	inFlight := b.gauge("in_flight_bytes", "By", "Size of the requests under way.")
+	uploads := newUploadMetrics(&b)
 	if b.err != nil {
 		return nil, b.err
 	}
-	observe := func(_ context.Context, o metric.Observer) error {
+	observe := func(_ context.Context, to metric.Observer) error {
 		for name, instrument := range counts {
-			o.ObserveInt64(instrument, e.Counters().Get(name), of)
+			to.ObserveInt64(instrument, e.Counters().Get(name), of)
 		}
 		for reason, n := range e.Counters().Dropped() {
-			o.ObserveInt64(dropped, n, metric.WithAttributes(exporter, attribute.String("reason", reason)))
+			to.ObserveInt64(dropped, n, metric.WithAttributes(exporter, attribute.String("reason", reason)))
 		}
 		g := e.Gauges()
-		o.ObserveInt64(openRuns, g.RunsOpen, of)
-		o.ObserveInt64(waiting, g.Waiting, of)
-		o.ObserveInt64(links, g.Links, of)
-		o.ObserveInt64(journal, g.JournalBytes, of)
-		o.ObserveInt64(inFlight, g.InFlightSize, of)
+		to.ObserveInt64(openRuns, g.RunsOpen, of)
+		to.ObserveInt64(waiting, g.Waiting, of)
+		to.ObserveInt64(links, g.Links, of)
+		to.ObserveInt64(journal, g.JournalBytes, of)
+		to.ObserveInt64(inFlight, g.InFlightSize, of)
+		uploads.observe(to, exporter, o)
 		return nil
 	}
 	r, err := meter.RegisterCallback(observe, b.all...)
@@ -104,4 +108,51 @@ func (b *instruments) add(i metric.Observable, err error) {
 		b.err = err
 	}
 	b.all = append(b.all, i)
+}
+
+// uploadMetrics are what is said of uploads: nothing but zeros where runs stay
+// offline.
+type uploadMetrics struct {
+	counts []struct {
+		instrument metric.Int64ObservableCounter
+		of         func(*online.Counts) int64
+	}
+	runs, behind metric.Int64ObservableGauge
+}
+
+func newUploadMetrics(b *instruments) (m uploadMetrics) {
+	for _, c := range []struct {
+		name, unit, description string
+		of                      func(*online.Counts) int64
+	}{
+		{"upload_lines", "{line}", "Lines that W&B acknowledged: history, system metrics, console, summaries.", func(c *online.Counts) int64 { return c.Lines }},
+		{"upload_retries", "{request}", "Requests to W&B that failed for now and are tried again.", func(c *online.Counts) int64 { return c.Retries }},
+		{"upload_runs_opened", "{run}", "Runs that W&B got to know.", func(c *online.Counts) int64 { return c.Opened }},
+		{"upload_runs_ended", "{run}", "Runs whose end W&B got to know.", func(c *online.Counts) int64 { return c.Ended }},
+		{"upload_refused", "{item}", "Lines and alerts that W&B does not take. They stay in the run's log, and the rest goes on.", func(c *online.Counts) int64 { return c.LinesTooLong + c.AlertsRefused }},
+	} {
+		m.counts = append(m.counts, struct {
+			instrument metric.Int64ObservableCounter
+			of         func(*online.Counts) int64
+		}{b.counter(c.name, c.unit, c.description), c.of})
+	}
+	m.runs = b.gauge("upload_runs", "{run}", "Runs under upload, by what each does: waiting, sending, hindered, stopped.")
+	m.behind = b.gauge("upload_behind_bytes", "By", "Bytes of run logs that W&B does not have yet.")
+	return m
+}
+
+func (m *uploadMetrics) observe(to metric.Observer, exporter attribute.KeyValue, o *online.Online) {
+	var counts online.Counts
+	gauges := online.Gauges{}
+	if o != nil {
+		counts, gauges = o.Counts(), o.Gauges()
+	}
+	of := metric.WithAttributes(exporter)
+	for _, c := range m.counts {
+		to.ObserveInt64(c.instrument, c.of(&counts), of)
+	}
+	for phase := upload.Waiting; phase < upload.Completed; phase++ {
+		to.ObserveInt64(m.runs, gauges.Phases[phase], metric.WithAttributes(exporter, attribute.String("phase", phase.String())))
+	}
+	to.ObserveInt64(m.behind, gauges.Behind, of)
 }

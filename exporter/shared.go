@@ -6,11 +6,9 @@ import (
 	"sync"
 
 	"go.opentelemetry.io/collector/component"
-	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
-	"go.uber.org/zap"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/engine"
 )
@@ -24,15 +22,15 @@ import (
 //
 // ConcurrentSafe: a lock guards its state; requests run beside it, in the engine.
 type shared struct {
-	key sharedKey
-	set exporter.Settings
-	cfg *Config
+	key    sharedKey
+	set    exporter.Settings
+	cfg    *Config
+	health *health
 
-	mu      sync.Mutex                 // guards everything below
-	started map[*member]component.Host // those that use the engine
-	engine  *engine.Engine             // nil while nobody does
+	mu      sync.Mutex       // guards everything below
+	started map[*member]bool // those that use the engine
+	engine  *engine.Engine   // nil while nobody does
 	metrics *metrics
-	failing bool // what was last reported
 }
 
 // sharedKey is a component id of one collector: the configuration's pointer
@@ -53,7 +51,7 @@ func sharedFor(set exporter.Settings, cfg *Config) *shared {
 	key := sharedKey{set.ID, cfg}
 	s := engines.by[key]
 	if s == nil {
-		s = &shared{key: key, set: set, cfg: cfg, started: map[*member]component.Host{}}
+		s = &shared{key: key, set: set, cfg: cfg, health: newHealth(set.Logger), started: map[*member]bool{}}
 		engines.by[key] = s
 	}
 	return s
@@ -62,32 +60,39 @@ func sharedFor(set exporter.Settings, cfg *Config) *shared {
 // member is one signal's exporter.
 type member struct{ *shared }
 
-func (m *member) start(_ context.Context, host component.Host) error {
+func (m *member) start(ctx context.Context, host component.Host) error {
 	s := m.shared
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.engine == nil {
-		if err := s.open(); err != nil {
+		if err := s.open(ctx, host); err != nil {
 			return err
 		}
 	}
-	s.started[m] = host
+	s.started[m] = true
+	s.health.add(m, host)
 	return nil
 }
 
 // open starts the engine.
-func (s *shared) open() error {
+func (s *shared) open(ctx context.Context, host component.Host) (err error) {
 	cfg := s.cfg.engineConfig(s.set.BuildInfo.Version)
 	cfg.Logger = s.set.Logger
-	e := engine.New(cfg)
-	if err := e.Start(); err != nil {
+	if cfg.Online, err = s.online(ctx, host); err != nil {
 		return err
 	}
-	m, err := newMetrics(s.set.MeterProvider, s.set.ID, e)
+	e := engine.New(cfg)
+	if err := e.Start(); err != nil {
+		if cfg.Online != nil {
+			err = errors.Join(err, cfg.Online.Shutdown(ctx))
+		}
+		return err
+	}
+	m, err := newMetrics(s.set.MeterProvider, s.set.ID, e, cfg.Online)
 	if err != nil {
 		return errors.Join(err, e.Shutdown(context.Background()))
 	}
-	s.engine, s.metrics, s.failing = e, m, false
+	s.engine, s.metrics = e, m
 	return nil
 }
 
@@ -98,6 +103,7 @@ func (m *member) shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.started, m)
+	s.health.remove(m)
 	if len(s.started) > 0 {
 		return nil
 	}
@@ -124,7 +130,7 @@ var errNotStarted = errors.New("wandb exporter: not started")
 func (m *member) running() (*engine.Engine, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.started[m]; !ok {
+	if !m.started[m] {
 		return nil, errNotStarted
 	}
 	return m.engine, nil
@@ -153,22 +159,6 @@ func (s *shared) report(err error) error {
 	if errors.Is(err, engine.ErrBusy) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	failing := err != nil
-	if failing == s.failing {
-		return err
-	}
-	s.failing = failing
-	event := componentstatus.NewEvent(componentstatus.StatusOK)
-	if failing {
-		s.set.Logger.Error("data cannot be written: senders keep it and try again", zap.Error(err))
-		event = componentstatus.NewRecoverableErrorEvent(err)
-	} else {
-		s.set.Logger.Info("data is written again")
-	}
-	for _, host := range s.started {
-		componentstatus.ReportStatus(host, event)
-	}
+	s.health.requests(err)
 	return err
 }

@@ -103,6 +103,14 @@ func (r *StreamRequest) SetSummary(object string) error { return r.Add(Summary, 
 // Size is the bytes of its lines.
 func (r *StreamRequest) Size() int { return r.size }
 
+// Lines is how many it carries.
+func (r *StreamRequest) Lines() (n int) {
+	for _, f := range r.files {
+		n += len(f.Content)
+	}
+	return n
+}
+
 // IsHeartbeat tells whether it says nothing but that the run lives.
 func (r *StreamRequest) IsHeartbeat() bool {
 	return len(r.files) == 0 && len(r.Uploaded) == 0 && !r.Preempting && !r.Complete

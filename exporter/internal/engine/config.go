@@ -6,6 +6,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/intake"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/online"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/placement"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/runlog"
@@ -28,6 +29,9 @@ type Config struct {
 	// FinishOnShutdown ends runs whose owners have ended without lingering:
 	// a program that stops will send no more.
 	FinishOnShutdown bool
+
+	// Online uploads the runs; nil: they stay offline. The engine shuts it down.
+	Online *online.Online
 
 	Logger *zap.Logger
 	// Now is the clock. Tests bring their own and call Tick themselves.

@@ -69,7 +69,9 @@ const journalSlots = 1024
 // Start opens the directory and takes up what an earlier engine left: what
 // waits, and runs that are open. It reads checkpoints, not whole logs.
 func (e *Engine) Start() (err error) {
-	e.root, err = runlog.OpenRoot(e.cfg.Dir, runlog.Options{LatestRun: e.cfg.LatestRun, Sync: e.cfg.Sync})
+	e.root, err = runlog.OpenRoot(e.cfg.Dir, runlog.Options{
+		Online: e.cfg.Online != nil, LatestRun: e.cfg.LatestRun, Sync: e.cfg.Sync,
+	})
 	if err != nil {
 		return err
 	}
@@ -110,6 +112,9 @@ func (e *Engine) Start() (err error) {
 	}
 	e.finishWaiters(req, err)
 
+	if e.cfg.Online != nil {
+		e.cfg.Online.TakeUp(e.root)
+	}
 	e.stopTicks = make(chan struct{})
 	if !e.cfg.Manual {
 		e.ticks.Go(e.tickLoop)
@@ -155,6 +160,13 @@ func (e *Engine) consume(ctx context.Context, size int64, read func() intake.Req
 		return ErrBusy
 	}
 	defer e.inFlight.Add(-size)
+	if e.cfg.Online != nil {
+		if err := e.cfg.Online.Full(); err != nil {
+			e.count.add(CountBusy, 1)
+			e.count.say(CountBusy, err.Error())
+			return fmt.Errorf("wandb exporter: %w", err)
+		}
+	}
 	e.count.add(CountRequests, 1)
 
 	data := read()
@@ -404,6 +416,10 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	var err error
 	for _, s := range e.shards {
 		err = errors.Join(err, s.stop())
+	}
+	if e.cfg.Online != nil {
+		// After the logs have their last bytes, and before their locks are given up.
+		err = errors.Join(err, e.cfg.Online.Shutdown(ctx))
 	}
 	return errors.Join(err, e.place.close(), e.unlock(), e.root.Close(), ctx.Err())
 }

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/online"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/runlog"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
@@ -27,6 +28,21 @@ type runLog struct {
 	marked bool         // a restart would find the run
 	stale  bool         // the state changed since the last checkpoint
 	logger *zap.Logger
+
+	online *online.Online // nil: nothing is uploaded
+	stream *online.Stream // of the open part, likewise
+}
+
+// follow has the open part uploaded, and what of those before it is not yet.
+func (l *runLog) follow(state *run.State) {
+	if l.online == nil {
+		return
+	}
+	var logs []string
+	for _, p := range state.Parts() {
+		logs = append(logs, l.logPath(p.Dir))
+	}
+	l.stream = l.online.Follow(l.key, l.folder, logs)
 }
 
 func (l *runLog) warn(text string, err error) {
@@ -74,7 +90,7 @@ func (e *Engine) load(now int64, key runid.Coordinates) (_ *openRun, err error) 
 			err = errors.Join(err, unlock())
 		}
 	}()
-	l := &runLog{key: key, folder: folder, unlock: unlock, logger: e.cfg.Logger}
+	l := &runLog{key: key, folder: folder, unlock: unlock, logger: e.cfg.Logger, online: e.cfg.Online}
 	b, _, err := folder.ReadState(key.Key())
 	if errors.Is(err, fs.ErrNotExist) {
 		// A run never heard of, or one whose state was cleaned away: its logs know.
@@ -149,6 +165,7 @@ func (e *Engine) reopen(l *runLog, state *run.State, dir string, offset int64) e
 	}
 	l.part = part
 	l.at = offset
+	l.follow(state)
 	return nil
 }
 
@@ -274,7 +291,14 @@ func (l *runLog) write(state *run.State, w run.Write) (n int64, err error) {
 		n = l.part.Size()
 	}
 	if !w.Closes {
+		if l.stream != nil {
+			l.stream.Grew()
+		}
 		return n, nil
+	}
+	if l.stream != nil {
+		l.stream.Ended()
+		l.stream = nil
 	}
 	part := l.part
 	l.part = nil
@@ -313,6 +337,7 @@ func (l *runLog) begin(state *run.State, w run.Write) error {
 	}
 	l.part = part
 	state.Began(part.Name())
+	l.follow(state)
 	if later {
 		if err := l.save(state); err != nil {
 			// The part is there: to fail now would make it once more.

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"fmt"
+	"path"
 	"slices"
 
 	"github.com/otel-wandb/otel-wandb/internal/runid"
@@ -211,6 +212,12 @@ func (t *Table) unacceptable(c runid.Coordinates) (Reason, string) {
 	if c.Host != t.cfg.Default.Host && !slices.Contains(t.cfg.AllowedHosts, c.Host) {
 		return RefusedHost, fmt.Sprintf("wandb.host %q is not one this exporter may write to: add it to `allowed_hosts`", clip(c.Host))
 	}
+	if d := t.cfg.Default.Entity; c.Entity != d && !allowed(t.cfg.AllowedEntities, c.Entity) {
+		return RefusedEntityNotAllowed, fmt.Sprintf("wandb.entity %q is not one this exporter may write to: add it to `allowed_entities`", clip(c.Entity))
+	}
+	if d := t.cfg.Default.Project; c.Project != d && !allowed(t.cfg.AllowedProjects, c.Project) {
+		return RefusedProjectNotAllowed, fmt.Sprintf("wandb.project %q is not one this exporter may write to: add it to `allowed_projects`", clip(c.Project))
+	}
 	if why := runid.ProjectError(c.Project); why != "" {
 		return RefusedProject, fmt.Sprintf("wandb.project %q %s: name a project that W&B accepts", clip(c.Project), why)
 	}
@@ -218,6 +225,14 @@ func (t *Table) unacceptable(c runid.Coordinates) (Reason, string) {
 		return RefusedEntity, fmt.Sprintf("wandb.entity %q %s: name a user or team that exists", clip(c.Entity), why)
 	}
 	return "", ""
+}
+
+// allowed tells whether a name is among the patterns; without any it is.
+func allowed(patterns []string, name string) bool {
+	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(pattern string) bool {
+		ok, err := path.Match(pattern, name)
+		return ok && err == nil // the configuration has refused patterns that are none
+	})
 }
 
 // maxStamps bounds how many stamps of a trace are recognised again. It saves

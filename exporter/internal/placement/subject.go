@@ -42,12 +42,14 @@ type Reason string
 
 // Reasons of refusal.
 const (
-	RefusedSharedAlone            = Reason(runmode.SharedAlone)
-	RefusedSharedElsewhere        = Reason(runmode.SharedElsewhere)
-	RefusedHost            Reason = "host_not_allowed"
-	RefusedProject         Reason = "bad_project"
-	RefusedEntity          Reason = "bad_entity"
-	RefusedCycle           Reason = "span_cycle"
+	RefusedSharedAlone              = Reason(runmode.SharedAlone)
+	RefusedSharedElsewhere          = Reason(runmode.SharedElsewhere)
+	RefusedHost              Reason = "host_not_allowed"
+	RefusedEntityNotAllowed  Reason = "entity_not_allowed"
+	RefusedProjectNotAllowed Reason = "project_not_allowed"
+	RefusedProject           Reason = "bad_project"
+	RefusedEntity            Reason = "bad_entity"
+	RefusedCycle             Reason = "span_cycle"
 )
 
 // Task is what a span that takes part in run creation asks for.

@@ -11,6 +11,9 @@ import (
 type Config struct {
 	Default      runid.Coordinates // host, entity and project where nothing nearer says one
 	AllowedHosts []string          // besides the default host
+	// Patterns of the entities and projects that may be named besides the
+	// defaults; none allows all.
+	AllowedEntities, AllowedProjects []string
 
 	StampedOnly bool          // items without a stamp belong to no run; nothing waits
 	OpenUnknown bool          // a task under an unknown parent opens at once

@@ -23,6 +23,8 @@ type Target struct {
 	Run  wandb.Path `json:"run"`
 	// Before are the ids that W&B did not take.
 	Before []string `json:"before,omitempty"`
+	// Synced are the directories of parts that `wandb sync` had uploaded before.
+	Synced []string `json:"synced,omitempty"`
 	// Lost says what of the logs W&B can never have, such as what lies behind damage.
 	Lost []string `json:"lost,omitempty"`
 }

@@ -39,6 +39,9 @@ type Options struct {
 	Poll      time.Duration // a minute: how long to wait for Wake before looking
 	// Notify is told, from the goroutine of Run, what happens besides.
 	Notify func(Notice)
+	// Sent is told, likewise, how many lines W&B acknowledged: none with a
+	// heartbeat.
+	Sent func(lines int)
 }
 
 // NoticeKind is what a notice is about.
@@ -124,8 +127,10 @@ type Status struct {
 	TooLong                  int // lines that W&B does not take
 	BadValues                int // values that are not JSON: sent as text
 	AlertsRefused            int
-	Behind                   int64 // bytes of the part's log that are not sent
-	StopAsked                bool  // somebody pressed the stop button
+	Behind                   int64  // bytes of the part's log that are not sent
+	Part                     string // the directory of the part it is at
+	Offset                   int64  // in the part's log: what is before is at W&B
+	StopAsked                bool   // somebody pressed the stop button
 }
 
 // Uploader streams one run. Make it with New.
@@ -146,6 +151,8 @@ type Uploader struct {
 	parts      []string   // oldest first
 	alive      bool
 	preempting bool
+	finishing  bool
+	hurry      context.CancelCauseFunc // of the waiting for a turn; nil while there is none
 	status     Status
 }
 
@@ -158,6 +165,9 @@ func New(opts Options) *Uploader {
 	}
 	if opts.Notify == nil {
 		opts.Notify = func(Notice) {}
+	}
+	if opts.Sent == nil {
+		opts.Sent = func(int) {}
 	}
 	u := &Uploader{opts: opts, wake: make(chan struct{}, 1), alive: opts.Alive}
 	for _, part := range opts.Parts {
@@ -199,7 +209,34 @@ func (u *Uploader) Preempting() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.preempting = true
+	u.hasten()
+}
+
+// Finish makes Run send what there is without collecting, and return when
+// nothing is left to send, as if it did not follow.
+func (u *Uploader) Finish() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.finishing = true
+	u.hasten()
+}
+
+// errHasten ends a wait for a turn that has become urgent.
+var errHasten = errors.New("it is urgent now")
+
+// hasten wakes Run, also from waiting for its turn. The lock is held.
+func (u *Uploader) hasten() {
+	if u.hurry != nil {
+		u.hurry(errHasten)
+	}
 	u.Wake()
+}
+
+// follows tells whether more may come that is waited for.
+func (u *Uploader) follows() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.opts.Follow && !u.finishing
 }
 
 // Status is what the uploader does.
@@ -328,7 +365,7 @@ func (u *Uploader) step(ctx context.Context) (more bool, err error) {
 		return false, nil
 	case s.Exit != nil:
 		return true, u.complete(ctx)
-	case !u.opts.Follow:
+	case !u.follows():
 		return false, nil
 	}
 	return true, u.idle(ctx)
@@ -407,7 +444,7 @@ func (u *Uploader) sendBatch(ctx context.Context, pending int64) error {
 	s := u.state
 	// A run has no file stream, nor a project that is known by its name, before
 	// its first upsert. So it waits for that, and then for its lines' turn.
-	opening, urgent := !s.Upserted, !u.opts.Follow || pending >= wandb.MaxRequest
+	opening, urgent := !s.Upserted, !u.follows() || pending >= wandb.MaxRequest
 	kind := Lines
 	if opening {
 		kind = Upsert
@@ -537,6 +574,7 @@ func (u *Uploader) send(ctx context.Context, r *wandb.StreamRequest, kind Kind) 
 		return err
 	}
 	u.lastSent = time.Now()
+	u.opts.Sent(r.Lines())
 	u.mu.Lock()
 	if r.Preempting {
 		u.preempting = false
@@ -569,18 +607,29 @@ func (u *Uploader) alert(ctx context.Context, a *dotwandb.Alert) error {
 
 // turn asks the pacer.
 func (u *Uploader) turn(ctx context.Context, kind Kind, pending int64, urgent bool) error {
-	u.mu.Lock()
-	urgent = urgent || u.preempting
-	alive := u.alive
-	u.mu.Unlock()
-	err := u.opts.Pacer.Wait(ctx, Request{
-		Run: u.state.path(), Kind: kind, Bytes: pending, Urgent: urgent, Alive: alive,
-		Since: time.Since(u.lastSent), Woken: u.wake,
-	})
-	if err == nil {
-		u.setStatus(func(s *Status) { s.Phase = Sending })
+	for {
+		waiting, done := context.WithCancelCause(ctx)
+		u.mu.Lock()
+		urgent = urgent || u.preempting || u.finishing
+		alive := u.alive
+		u.hurry = done
+		u.mu.Unlock()
+		err := u.opts.Pacer.Wait(waiting, Request{
+			Run: u.state.path(), Kind: kind, Bytes: pending, Urgent: urgent, Alive: alive,
+			Since: time.Since(u.lastSent), Woken: u.wake,
+		})
+		again := err != nil && context.Cause(waiting) == errHasten
+		done(nil)
+		u.mu.Lock()
+		u.hurry = nil
+		if err == nil {
+			u.status.Phase = Sending
+		}
+		u.mu.Unlock()
+		if !again {
+			return err
+		}
 	}
-	return err
 }
 
 // Bounds of the waiting between tries, each of which is many of the client's.
@@ -614,7 +663,7 @@ func (u *Uploader) save() {
 		u.notify(StateTrouble, err)
 	}
 	u.setStatus(func(st *Status) {
-		st.Err, st.Path = nil, s.Path
+		st.Err, st.Path, st.Part, st.Offset = nil, s.Path, s.Part, s.Offset
 		st.History, st.Events, st.Console = s.Next.History-s.Base.History, s.Next.Events-s.Base.Events, s.Next.Console-s.Base.Console
 		st.TooLong, st.BadValues, st.AlertsRefused = s.TooLong, s.BadValues, s.AlertsRefused
 	})
