@@ -59,6 +59,9 @@ func (b *Bridge) begin(ctx context.Context, st state, name string, c *taskConfig
 		Run: r.coords, Owner: r.owner, OwnerStart: r.ownerStart,
 	})
 	r.said(r.stream.Start(own))
+	r.stopped = make(chan struct{})
+	ctx, r.cancel = stoppable(ctx)
+	b.opened(r)
 
 	st.run, st.remote, st.local, st.skipped = r, nil, true, false
 	st.bridge, st.scope = b, st.scope.under()

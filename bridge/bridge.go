@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/otel-wandb/otel-wandb/internal/runid"
+	"github.com/otel-wandb/otel-wandb/internal/wandb"
 )
 
 // scopeName is the instrumentation scope of tasks' spans.
@@ -39,13 +40,21 @@ type Bridge struct {
 	flush    []func(context.Context) error // of what Setup made beside the pipeline
 	close    []func(context.Context) error
 
-	mu   sync.Mutex // guards said
-	said map[string]struct{}
+	client func(host string) (*wandb.Client, error) // nil client: there is no key
+	stops  bool                                     // the sink tells of runs that were stopped
+
+	mu         sync.Mutex // guards everything below
+	said       map[string]struct{}
+	open       map[*Run]struct{} // tasks under way
+	asker      *asker            // nil: nobody wants to know
+	endSignals func()            // nil: SIGTERM is not watched
+	down       bool
 }
 
 // pipeline is the export path of the runs' own data.
 type pipeline interface {
 	open(streamTask) stream
+	Write()
 	Flush(context.Context) error
 	Shutdown(context.Context) error
 }
@@ -55,6 +64,8 @@ type stream interface {
 	Start(attrs []attribute.KeyValue) error
 	Row(t time.Time, step int64, hasStep bool, row []attribute.KeyValue, histograms []string) error
 	Event(name string, t time.Time, attrs []attribute.KeyValue) error
+	Preempting() error
+	Refused()
 	End(t time.Time, exitCode *int64, attrs []attribute.KeyValue) error
 }
 
@@ -177,6 +188,18 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	current.CompareAndSwap(b, nil)
+	b.mu.Lock()
+	b.down = true
+	endSignals, asker := b.endSignals, b.asker
+	b.endSignals, b.asker = nil, nil
+	b.mu.Unlock()
+	if endSignals != nil {
+		endSignals()
+	}
+	if asker != nil {
+		asker.cancel()
+		<-asker.ended
+	}
 	ctx, cancel := b.bounded(ctx)
 	defer cancel()
 	if b.pipeline != nil && len(b.close) > 0 {

@@ -23,9 +23,10 @@ import (
 // gives one above zero, as that of a command has. A panic ends it as failed too,
 // with its stack, and goes on. Only the first End counts.
 //
-// On SIGTERM Go ends a program at once, and no deferred call runs. A program
-// that may be preempted turns the signal into a cancelled context
-// (signal.NotifyContext), so that its tasks return and end here.
+// SIGTERM ends a Go program without a deferred call: its runs are not ended, and
+// the next program sends what it logged up to 200 ms before. A program that may be preempted
+// turns the signal into a cancelled context (signal.NotifyContext), so that its
+// tasks return and end here; with [WithSIGTERM] their runs say so at once.
 func (r *Run) End(err *error) {
 	if r == nil {
 		return
@@ -47,6 +48,7 @@ func (r *Run) end(code int64, why string, exception []attribute.KeyValue) {
 	}
 	now := r.now()
 	if r.stream != nil {
+		r.bridge.closed(r)
 		if exception != nil {
 			r.said(r.stream.Event(semconv.EventException, now, exception))
 		}

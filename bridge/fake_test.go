@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -18,7 +19,13 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if as := os.Getenv("BRIDGE_TEST_PREEMPTED"); as != "" {
+		preemptedProgram(as)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // recorder is a pipeline that keeps what it is given.
 type recorder struct {
@@ -35,6 +42,8 @@ type recorded struct {
 	rows   []row
 	events []event
 	ends   []int64
+
+	preempting, refused int
 }
 
 type row struct {
@@ -68,6 +77,7 @@ func (r *recorder) open(t streamTask) stream {
 	return s
 }
 
+func (r *recorder) Write()                         {}
 func (r *recorder) Flush(context.Context) error    { return r.broken }
 func (r *recorder) Shutdown(context.Context) error { return r.broken }
 
@@ -83,6 +93,9 @@ func (s *recorded) add(f func()) error {
 func (s *recorded) Start(attrs []attribute.KeyValue) error {
 	return s.add(func() { s.starts = append(s.starts, attrsOf(attrs)) })
 }
+
+func (s *recorded) Preempting() error { return s.add(func() { s.preempting++ }) }
+func (s *recorded) Refused()          { _ = s.add(func() { s.refused++ }) }
 
 func (s *recorded) Row(_ time.Time, step int64, hasStep bool, values []attribute.KeyValue, histograms []string) error {
 	return s.add(func() { s.rows = append(s.rows, row{step, hasStep, attrsOf(values), slices.Clone(histograms)}) })

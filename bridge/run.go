@@ -31,6 +31,10 @@ type Run struct {
 	stamp  []attribute.KeyValue // for spans under the task
 	ended  atomic.Bool
 
+	cancel   context.CancelCauseFunc // of the task's context
+	stopped  chan struct{}           // nil where the task has no run
+	stopOnce sync.Once
+
 	mu    sync.Mutex // guards added
 	added []string   // tags added while it runs
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/otel-wandb/otel-wandb/bridge/internal/carrier"
 	"github.com/otel-wandb/otel-wandb/internal/outbox"
+	"github.com/otel-wandb/otel-wandb/internal/wandb"
 )
 
 // Setup connects a program to W&B. Call it once, when the program starts, and
@@ -61,6 +62,9 @@ func Setup(ctx context.Context, opts ...SetupOption) (*Bridge, error) {
 			return nil, errors.Join(err, b.Shutdown(ctx))
 		}
 	}
+	if b.enabled() && c.sigterm {
+		b.endSignals = b.watchSIGTERM()
+	}
 	current.Store(b)
 	return b, nil
 }
@@ -89,6 +93,8 @@ type setupConfig struct {
 	maxBytes int64
 	trust    bool
 	disabled bool
+
+	sigterm  bool
 	handler  func(error)
 	resource []attribute.KeyValue
 	env      func(string) string
@@ -223,6 +229,7 @@ func (c *setupConfig) validate() error {
 
 func (c *setupConfig) build() (*Bridge, error) {
 	b := &Bridge{scope: &c.scope, provider: c.provider, trust: c.trust, handler: c.handler}
+	b.client = func(host string) (*wandb.Client, error) { return newClient(c.env, host) }
 	if c.disabled {
 		return b, nil
 	}
@@ -244,6 +251,10 @@ func (c *setupConfig) build() (*Bridge, error) {
 		return nil, fmt.Errorf("wandb bridge: %w", err)
 	}
 	b.pipeline = carriers{p}
+	if hears, ok := c.sink.(Stops); ok {
+		b.stops = true
+		hears.OnStop(b.heard)
+	}
 	return b, nil
 }
 

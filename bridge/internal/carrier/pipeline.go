@@ -60,8 +60,10 @@ type Pipeline struct {
 // run is what all streams on one run share.
 type run struct {
 	key string
-	mu  sync.Mutex // guards seq, and the segments of the run's streams
+	mu  sync.Mutex // guards all but streams, and the segments of the run's streams
 	seq uint64     // the last number given
+
+	refused, told uint64 // rows that were refused, and how many of these the run knows of
 
 	streams int // open ones; guarded by the pipeline's lock
 }
@@ -174,6 +176,9 @@ func keyHash(key string) (h [16]byte) {
 	copy(h[:], sum[:])
 	return h
 }
+
+// Write brings all that was logged before to the file, if there is one.
+func (p *Pipeline) Write() { p.write() }
 
 // Flush returns when all that was logged before is acknowledged; else its error
 // says how much is not, and where it lies.

@@ -151,6 +151,47 @@ func TestHeartbeatsOnceAMinuteUntilTheEnd(t *testing.T) {
 	})
 }
 
+// A run that goes on for days says so while it does.
+func TestRefusedRowsAreToldWithTheHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &collector{}
+		p, _ := open(t, Config{Sink: c})
+		s := p.Open(owner)
+		require.NoError(t, s.Start(nil))
+		for range 3 {
+			s.Refused()
+		}
+		time.Sleep(3*time.Minute + 30*time.Second)
+		s.Refused()
+		require.NoError(t, s.End(time.Time{}, nil, nil))
+		require.NoError(t, p.Flush(t.Context()))
+		assert.Equal(t, []any{int64(3), int64(4)}, c.values("otel.rows_refused"), "each number once")
+		wantSeqs(t, c.events())
+	})
+}
+
+// The owner of a run alone knows of its end.
+func TestPreempting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &collector{}
+		p, _ := open(t, Config{Sink: c})
+		s := p.Open(owner)
+		child := owner
+		child.Span = [8]byte{3}
+		guest := p.Open(child)
+		require.NoError(t, guest.Preempting())
+		require.NoError(t, s.Preempting())
+		synctest.Wait()
+		all := c.events()
+		require.Len(t, all, 1, "at once")
+		assert.Equal(t, "wandb.run.heartbeat", all[0].name)
+		assert.Equal(t, true, all[0].attrs["wandb.preempting"])
+		require.NoError(t, s.End(start, nil, nil))
+		require.ErrorIs(t, s.Preempting(), ErrEnded)
+		guest.Close()
+	})
+}
+
 func TestHeartbeatsDoNotPileUpWhileTheCollectorIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away := true
@@ -381,7 +422,12 @@ func TestWhatIsTooLargeIsRefusedByName(t *testing.T) {
 		require.NoError(t, s.Row(start, 0, false, []attribute.KeyValue{attribute.String("a", big), attribute.String("row", "x")}, nil))
 		require.NoError(t, p.Flush(t.Context()))
 		assert.Len(t, c.events(), 1, "no number is lost to what was refused")
+		require.ErrorIs(t, s.Event("wandb.table", start, []attribute.KeyValue{attribute.String("data", big+big)}), ErrValueTooLarge)
+		s.Refused()
+		require.NoError(t, s.End(start, nil, nil))
+		require.NoError(t, p.Flush(t.Context()))
 		wantSeqs(t, c.events())
+		assert.Equal(t, []any{int64(6)}, c.values("otel.rows_refused"), "four rows, a table, and one that the caller refused")
 	})
 }
 
@@ -487,7 +533,11 @@ func TestFullRefusesRowsAndKeepsTheEnd(t *testing.T) {
 				c.mu.Unlock()
 				require.NoError(t, p.Flush(t.Context()))
 				wantSeqs(t, c.events())
-				assert.Len(t, c.events(), taken+3)
+				events := c.events()
+				require.Equal(t, taken+4, len(events), "rows, start, alert, what was refused, end") //nolint:testifylint // not all of them in a message
+				told := events[len(events)-2]
+				assert.Equal(t, "wandb.summary", told.name)
+				assert.EqualValues(t, refused, told.attrs["otel.rows_refused"], "the run says how many are not in it")
 				other := p.Open(owner)
 				require.NoError(t, other.Row(start, 0, false, number(0), nil), "there is room again")
 				err := p.Shutdown(t.Context())

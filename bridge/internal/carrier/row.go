@@ -40,6 +40,7 @@ func (s *Stream) Row(t time.Time, step int64, hasStep bool, row []attribute.KeyV
 	}
 	if err != nil {
 		seg.b = b[:len(seg.b)] // keep the room, drop the content
+		s.run.refused++
 		return err
 	}
 	s.commit(seg, b, at)

@@ -124,17 +124,52 @@ func (s *Stream) Event(name string, t time.Time, attrs []attribute.KeyValue) err
 	return fmt.Errorf("%s: event %q: %w: use Start, Row and End, or one of the conventions' events", s.name, name, ErrUnknownEvent)
 }
 
+// Preempting tells that the task may soon be ended from outside. Only an owner's
+// is told: another's end is not the run's.
+func (s *Stream) Preempting() error {
+	if !s.owns {
+		return nil
+	}
+	return s.event(semconv.EventRunHeartbeat, time.Now(), []attribute.KeyValue{attribute.Bool(semconv.Preempting, true)}, always)
+}
+
+// Refused counts a row that its caller has refused.
+func (s *Stream) Refused() {
+	s.run.mu.Lock()
+	defer s.run.mu.Unlock()
+	s.run.refused++
+}
+
+// tellRefused puts into the run's summary how many of its rows were refused, if
+// that is news. The run's lock is held.
+func (s *Stream) tellRefused(unixNano int64, a admission) {
+	if s.run.refused == s.run.told {
+		return
+	}
+	seg, err := s.begin(a)
+	if err != nil {
+		return
+	}
+	b, mark := s.header(seg.b, semconv.EventSummary, unixNano)
+	b = otlpwire.Int(b, otlpwire.OfEvent, semconv.SummaryRowsRefused, int64(s.run.refused))
+	s.commit(seg, otlpwire.End(b, mark), unixNano)
+	s.run.told = s.run.refused
+}
+
 // End ends the task, at t. The run is complete when the exporter has this and
 // all that was logged before. exitCode nil leaves it to the span's status.
 func (s *Stream) End(t time.Time, exitCode *int64, attrs []attribute.KeyValue) error {
 	s.run.mu.Lock()
 	defer s.run.mu.Unlock()
+	if t.IsZero() {
+		t = time.Now()
+	}
+	if !s.ended {
+		s.tellRefused(t.UnixNano(), always)
+	}
 	seg, err := s.begin(always)
 	if err != nil {
 		return err
-	}
-	if t.IsZero() {
-		t = time.Now()
 	}
 	b, mark := s.header(seg.b, semconv.EventRunEnd, t.UnixNano())
 	b = otlpwire.Int(b, otlpwire.OfEvent, semconv.LastSeq, int64(s.run.seq+1))
@@ -207,6 +242,7 @@ func (s *Stream) refuse(a admission) error {
 	p := s.p
 	if a == rows {
 		p.refusedRows.Add(1)
+		s.run.refused++
 	}
 	wake(p.wake.write)
 	p.report.once(troubleFull, "%s: %w: %d bytes wait in %s; new rows are refused until the collector takes what waits: see that it runs, or raise the bound", s.name, ErrFull, p.cfg.MaxBytes, p.spool.Where())
@@ -259,6 +295,9 @@ func (s *Stream) event(name string, t time.Time, attrs []attribute.KeyValue, a a
 	b, mark := s.header(seg.b, name, t.UnixNano())
 	if b, err = s.attributes(b, attrs); err != nil {
 		seg.b = b[:len(seg.b)]
+		if name == semconv.EventTable || name == semconv.EventMedia {
+			s.run.refused++
+		}
 		return err
 	}
 	s.commit(seg, otlpwire.End(b, mark), t.UnixNano())

@@ -142,6 +142,9 @@ func (p *Pipeline) beat() {
 	p.mu.Unlock()
 	now := time.Now()
 	for _, s := range streams {
+		s.run.mu.Lock()
+		s.tellRefused(now.UnixNano(), ifRoom)
+		s.run.mu.Unlock()
 		_ = s.event(semconv.EventRunHeartbeat, now, nil, ifRoom) // ended meanwhile, or what waits tells it too
 	}
 }
