@@ -2,6 +2,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -33,12 +34,12 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 		SilenceUsage:  true, // an error says itself what to do
 		SilenceErrors: true,
 	}
-	root.AddCommand(explainCommand(), lsCommand())
+	root.AddCommand(explainCommand(), lsCommand(), syncCommand())
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errs)
-	err := root.Execute()
+	err := root.ExecuteContext(context.Background())
 	switch {
 	case err == nil:
 		return 0
