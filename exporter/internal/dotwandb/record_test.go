@@ -1,6 +1,8 @@
 package dotwandb
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -187,6 +189,26 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%x\n%x", once, twice)
 		}
 	})
+}
+
+func TestRowInPiecesIsTheSameRecord(t *testing.T) {
+	rec := historyRecord()
+	rec.Num, rec.UUID = 0, ""
+	rec.History.Items = append(rec.History.Items,
+		Item{Key: "", JSON: "1"},
+		Item{Key: "text", JSON: `"` + strings.Repeat("x", 300) + "\xff" + `"`},
+	)
+	before := []byte("what is there already")
+	for _, step := range []int64{0, 1, 1 << 40} {
+		rec.History.Step = step
+		got, row := OpenRow(slices.Clone(before))
+		for _, it := range rec.History.Items {
+			var item ItemMark
+			got, item = OpenItem(got, AppendPath(nil, append([]string{it.Key}, it.Rest...)...))
+			got = ShutItem(AppendText(got, it.JSON), item)
+		}
+		assert.Equal(t, rec.Append(slices.Clone(before)), ShutRow(got, row, step))
+	}
 }
 
 func BenchmarkAppendHistory(b *testing.B) {

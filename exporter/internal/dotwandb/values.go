@@ -76,10 +76,7 @@ type History struct {
 }
 
 func (h *History) append(dst []byte) []byte {
-	dst = appendItems(dst, 1, h.Items, false)
-	dst, body := open(dst, 2) // always there, empty for step 0
-	dst = appendInt(dst, 1, h.Step)
-	return shut(dst, body)
+	return appendStep(appendItems(dst, 1, h.Items, false), h.Step)
 }
 
 func (h *History) decode(b []byte) error {
@@ -97,6 +94,60 @@ func (h *History) decode(b []byte) error {
 		}
 		return err
 	})
+}
+
+// A history row is the record there is by far the most of. So it can also be
+// written in pieces, by who has its values as numbers, without Items between:
+//
+//	dst, row := OpenRow(dst)
+//	dst, item := OpenItem(dst, path) // for each value
+//	dst = append(dst, "0.5"...)
+//	dst = ShutItem(dst, item)
+//	dst = ShutRow(dst, row, step)
+//
+// It is then a record without Num: see AppendNum.
+
+// RowMark is where an open row begins.
+type RowMark struct{ body int }
+
+// ItemMark is where the JSON of an open item begins, and the item.
+type ItemMark struct{ body, json int }
+
+// AppendPath appends the encoded path of an item, for OpenItem.
+func AppendPath(dst []byte, path ...string) []byte {
+	for _, key := range path {
+		dst = appendElement(dst, itemNested, key)
+	}
+	return dst
+}
+
+// AppendText appends text as records may have it: with U+FFFD for what is not UTF-8.
+func AppendText(dst []byte, s string) []byte { return append(dst, validText(s)...) }
+
+// OpenRow begins a record that is a row.
+func OpenRow(dst []byte) ([]byte, RowMark) {
+	dst, body := open(dst, typeHistory)
+	return dst, RowMark{body}
+}
+
+// OpenItem begins an item. Its JSON is appended next, and must be UTF-8.
+func OpenItem(dst, path []byte) ([]byte, ItemMark) {
+	dst, body := open(dst, 1)
+	dst, json := open(append(dst, path...), itemJSON)
+	return dst, ItemMark{body, json}
+}
+
+// ShutItem ends an item.
+func ShutItem(dst []byte, m ItemMark) []byte { return shut(shut(dst, m.json), m.body) }
+
+// ShutRow ends a row.
+func ShutRow(dst []byte, m RowMark, step int64) []byte {
+	return shut(appendStep(dst, step), m.body)
+}
+
+func appendStep(dst []byte, step int64) []byte {
+	dst, body := open(dst, 2) // always there, empty for step 0
+	return shut(appendInt(dst, 1, step), body)
 }
 
 // Summary sets and removes keys of the run's summary.

@@ -37,10 +37,14 @@ func appendString(dst []byte, num protowire.Number, s string) []byte {
 // Text comes from telemetry, and one byte that is not UTF-8 makes W&B's reader
 // refuse the record and all behind it: such bytes become U+FFFD.
 func appendElement(dst []byte, num protowire.Number, s string) []byte {
-	if !utf8.ValidString(s) {
-		s = strings.ToValidUTF8(s, "\uFFFD")
+	return protowire.AppendString(protowire.AppendTag(dst, num, protowire.BytesType), validText(s))
+}
+
+func validText(s string) string {
+	if utf8.ValidString(s) {
+		return s
 	}
-	return protowire.AppendString(protowire.AppendTag(dst, num, protowire.BytesType), s)
+	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
 // open begins a nested message and shut ends it: a byte is kept for the
@@ -54,6 +58,10 @@ func open(dst []byte, num protowire.Number) (grown []byte, body int) {
 
 func shut(dst []byte, body int) []byte {
 	size := len(dst) - body
+	if size < 0x80 {
+		dst[body-1] = byte(size)
+		return dst
+	}
 	if more := protowire.SizeVarint(uint64(size)) - 1; more > 0 {
 		var zero [binary.MaxVarintLen64]byte
 		dst = append(dst, zero[:more]...)

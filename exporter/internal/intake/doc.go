@@ -51,9 +51,13 @@ type spanSource struct {
 }
 
 type recordSource struct {
-	rl     plog.ResourceLogs
-	sl     plog.ScopeLogs
+	in     *recordScope
 	record plog.LogRecord
+}
+
+type recordScope struct {
+	rl plog.ResourceLogs
+	sl plog.ScopeLogs
 }
 
 // Reasons of drops at intake.

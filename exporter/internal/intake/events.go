@@ -39,12 +39,13 @@ func (r *reader) event(items []run.Item, p *Payload, f from, name string, at int
 	if name == semconv.EventLog && len(items) > 0 && r.piece(&items[len(items)-1], f, m) {
 		return items
 	}
-	it, ok := r.wandbEvent(p, f, name, at, m, m)
-	if !ok {
-		return r.counted(items, f, at, m)
+	items = append(items, run.Item{})
+	it := &items[len(items)-1]
+	if !r.wandbEvent(it, p, f, name, at, m, m) {
+		return r.counted(items[:len(items)-1], f, at, m)
 	}
-	numbered(&it, f.writer, m)
-	return append(items, it)
+	numbered(it, f.writer, m)
+	return items
 }
 
 // counted stands in for an event that no run can take and that its writer has
@@ -78,12 +79,12 @@ func (r *reader) piece(row *run.Item, f from, m pcommon.Map) bool {
 	return true
 }
 
-// wandbEvent reads an event by its name. keys holds the row or the settings,
+// wandbEvent reads an event by its name into it. keys holds the row or the settings,
 // m the event's own attributes: they differ where a log record has a map as body.
-func (r *reader) wandbEvent(p *Payload, f from, name string, at int64, m, keys pcommon.Map) (it run.Item, ok bool) {
+func (r *reader) wandbEvent(it *run.Item, p *Payload, f from, name string, at int64, m, keys pcommon.Map) (ok bool) {
 	switch name {
 	case semconv.EventLog:
-		it = f.item(run.KindRow, at)
+		*it = f.item(run.KindRow, at)
 		it.Row = &r.rows.take(1)[0]
 		if v, has := m.Get(semconv.Step); has {
 			if n := integer(v); n != nil {
@@ -94,37 +95,37 @@ func (r *reader) wandbEvent(p *Payload, f from, name string, at int64, m, keys p
 		it.Row.Values = r.values(p, keys)
 		if len(it.Row.Values) == 0 {
 			p.drop(DropEmptyRow, f.who()+" logged a row with nothing in it: attributes of "+semconv.Prefix+"* and the like are no metrics")
-			return it, false
+			return false
 		}
 	case semconv.EventConfig:
-		it = f.item(run.KindConfig, at)
+		*it = f.item(run.KindConfig, at)
 		it.Values = r.values(p, keys)
 	case semconv.EventSummary:
-		it = f.item(run.KindSummary, at)
+		*it = f.item(run.KindSummary, at)
 		it.Values = r.values(p, keys)
 	case semconv.EventDefineMetric:
-		it = f.item(run.KindMetric, at)
+		*it = f.item(run.KindMetric, at)
 		it.Metric = metric(m)
 	case semconv.EventAlert:
-		it = f.item(run.KindAlert, at)
+		*it = f.item(run.KindAlert, at)
 		it.Alert = alert(m)
 	case semconv.EventRunHeartbeat:
-		it = f.item(run.KindHeartbeat, at)
+		*it = f.item(run.KindHeartbeat, at)
 	case semconv.EventRunEnd:
-		it = f.item(run.KindEnd, at)
+		*it = f.item(run.KindEnd, at)
 		it.End = r.end(f, at, m)
 	case semconv.EventTable, semconv.EventMedia:
 		p.drop(DropUnsupported, f.who()+" logged "+name+", which this version cannot write yet: log numbers, text or a histogram")
-		return it, false
+		return false
 	default:
 		p.drop(DropUnknownEvent, f.who()+" has event "+clip(name)+", which is none of the conventions': mend its name")
-		return it, false
+		return false
 	}
 	if it.Kind == run.KindMetric {
-		numbered(&it, f.writer, m)
+		numbered(it, f.writer, m)
 		it.Metric.Order = it.Order
 	}
-	return it, true
+	return true
 }
 
 func (p *Payload) drop(reason, text string) {

@@ -48,7 +48,7 @@ func row(t *testing.T, edit func(pcommon.Map)) (row, drops []string) {
 			continue
 		}
 		for _, v := range it.Row.Values {
-			row = append(row, strings.Join(append([]string{v.Key}, v.Rest...), "→")+"="+v.JSON)
+			row = append(row, strings.Join(append([]string{v.Key}, v.Rest...), "→")+"="+v.Text())
 		}
 	}
 	for _, d := range p.Drops {

@@ -28,8 +28,9 @@ func (r *reader) logs(ld plog.Logs, opts *Options) []placement.Unit {
 		r.resource(rl.Resource().Attributes())
 		for _, sl := range rl.ScopeLogs().All() {
 			r.scope(sl.Scope())
+			in := &recordScope{rl, sl}
 			for _, record := range sl.LogRecords().All() {
-				r.record(rl, sl, record)
+				r.record(in, record)
 			}
 		}
 	}
@@ -48,7 +49,7 @@ func (u *recordUnit) one(it run.Item) []run.Item {
 	return u.item[:]
 }
 
-func (r *reader) record(rl plog.ResourceLogs, sl plog.ScopeLogs, rec plog.LogRecord) {
+func (r *reader) record(in *recordScope, rec plog.LogRecord) {
 	m := rec.Attributes()
 	a := &r.item
 	*a = attributes{}
@@ -70,7 +71,7 @@ func (r *reader) record(rl plog.ResourceLogs, sl plog.ScopeLogs, rec plog.LogRec
 	}
 	hash := r.recordHash(rec, at)
 	s.Fingerprint = hash
-	f := from{span: s.Span, name: s.Name, hash: hash, record: true, writer: a.writer, carrier: a.writer != ""}
+	f := from{span: s.Span, src: r.src(s.Span), name: s.Name, hash: hash, record: true, writer: a.writer, carrier: a.writer != ""}
 
 	name := eventName(rec)
 	switch {
@@ -89,9 +90,9 @@ func (r *reader) record(rl plog.ResourceLogs, sl plog.ScopeLogs, rec plog.LogRec
 		if rec.Body().Type() == pcommon.ValueTypeMap {
 			keys, r.body = rec.Body().Map(), true
 		}
-		if it, ok := r.wandbEvent(p, f, name, at, m, keys); ok {
-			numbered(&it, a.writer, m)
-			p.Items = u.one(it)
+		if it := &u.item[0]; r.wandbEvent(it, p, f, name, at, m, keys) {
+			numbered(it, a.writer, m)
+			p.Items = u.item[:]
 		} else {
 			p.Items = r.counted(u.item[:0], f, at, m)
 		}
@@ -101,7 +102,7 @@ func (r *reader) record(rl plog.ResourceLogs, sl plog.ScopeLogs, rec plog.LogRec
 		it.Line = line(rec)
 		p.Items = u.one(it)
 	}
-	u.source = recordSource{rl, sl, rec}
+	u.source = recordSource{in, rec}
 	p.record = &u.source
 	r.units = append(r.units, placement.Unit{Subject: s, Payload: p})
 }

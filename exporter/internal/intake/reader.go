@@ -25,6 +25,8 @@ type reader struct {
 	row     builder
 	rows    slab[run.Row]
 	records slab[recordUnit]
+	srcSpan placement.SpanID  // that src was last asked of
+	srcText string            // and what it said
 	hists   []string          // keys of the row under way that are histograms
 	body    bool              // the row is a log record's body: all of it counts
 	same    map[uint64]uint64 // log records of one content in this request
@@ -57,6 +59,14 @@ func nonZero(h uint64) uint64 {
 		return 1
 	}
 	return h
+}
+
+// src is a span's id raw, as orders have it: one text for items in a row.
+func (r *reader) src(span placement.SpanID) string {
+	if r.srcText == "" || span != r.srcSpan {
+		r.srcSpan, r.srcText = span, string(span[:])
+	}
+	return r.srcText
 }
 
 // stamp finds the nearest stamp: the item's, its scope's, its resource's. A

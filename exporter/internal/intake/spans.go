@@ -78,7 +78,7 @@ func (r *reader) span(rs ptrace.ResourceSpans, ss ptrace.ScopeSpans, span ptrace
 func (r *reader) ordinary(a *attributes, s *placement.Subject, p *Payload, span ptrace.Span) {
 	mode := r.mode(a, s.Name, &p.Drops)
 	start, end := int64(span.StartTimestamp()), int64(span.EndTimestamp())
-	at := from{span: s.Span, name: s.Name, hash: s.Fingerprint}
+	at := from{span: s.Span, src: r.src(s.Span), name: s.Name, hash: s.Fingerprint}
 	body := make([]run.Item, 0, span.Events().Len())
 	for i, ev := range span.Events().All() {
 		body = r.event(body, p, at.position(i+1), ev.Name(), int64(ev.Timestamp()), ev.Attributes(), nil)
@@ -135,7 +135,7 @@ func (r *reader) carrier(a *attributes, s *placement.Subject, p *Payload, span p
 		s.Span = s.Parent
 		s.Parent = placement.SpanID{}
 	}
-	at.span = s.Span
+	at.span, at.src = s.Span, r.src(s.Span)
 	p.Items = make([]run.Item, 0, span.Events().Len())
 	for i, ev := range span.Events().All() {
 		p.Items = r.event(p.Items, p, at.position(i+1), ev.Name(), int64(ev.Timestamp()), ev.Attributes(), s)
@@ -146,6 +146,7 @@ func (r *reader) carrier(a *attributes, s *placement.Subject, p *Payload, span p
 // from is where an event comes from: what makes its identity and its order.
 type from struct {
 	span    placement.SpanID // spoken for
+	src     string           // the same, raw
 	name    string           // that span's
 	hash    uint64           // of what it stands in
 	pos     int              // in that
@@ -171,7 +172,7 @@ func (f from) item(kind run.Kind, at int64) run.Item {
 	it := run.Item{
 		Kind: kind, Span: run.SpanID(f.span), SpanName: f.name, Carrier: f.carrier,
 		ID:    run.ID{Hash: f.hash, Pos: uint32(f.pos)},
-		Order: run.Order{Time: at, Src: string(f.span[:]), N: uint64(f.pos)},
+		Order: run.Order{Time: at, Src: f.src, N: uint64(f.pos)},
 	}
 	if f.record {
 		it.ID.Pos = 0

@@ -94,7 +94,7 @@ func cleanKey(key string) string {
 
 // builder collects values, with one allocation for the texts of many.
 type builder struct {
-	values []run.Value
+	values []run.Value // lies in the slab, unless there are many
 	text   []byte
 	ends   []int
 	slab   slab[run.Value]
@@ -115,15 +115,38 @@ func (s *slab[T]) take(n int) []T {
 		return make([]T, n)
 	}
 	if n > len(s.free) {
-		if s.used == len(s.chunks) {
-			s.chunks = append(s.chunks, make([]T, slabSize))
-		}
-		s.free = s.chunks[s.used]
-		s.used++
+		s.more()
 	}
 	out := s.free[:n:n]
 	s.free = s.free[n:]
 	return out
+}
+
+// fewer is up to how many things begin has room for, at least.
+const fewer = 16
+
+// begin gives an empty slice to append to; end takes what became of it, and
+// gives it back. In between nothing else is taken.
+func (s *slab[T]) begin() []T {
+	if len(s.free) < fewer {
+		s.more()
+	}
+	return s.free[:0]
+}
+
+func (s *slab[T]) end(list []T) []T {
+	if n := len(list); n <= len(s.free) {
+		s.free = s.free[n:] // it still lies there
+	}
+	return slices.Clip(list)
+}
+
+func (s *slab[T]) more() {
+	if s.used == len(s.chunks) {
+		s.chunks = append(s.chunks, make([]T, slabSize))
+	}
+	s.free = s.chunks[s.used]
+	s.used++
 }
 
 func (s *slab[T]) reset() {
@@ -135,9 +158,14 @@ func (s *slab[T]) reset() {
 
 // add appends a value; maps become one value a leaf. An empty value is left out.
 func (v *builder) add(key string, rest []string, val pcommon.Value) {
-	out := run.Value{Key: key, Rest: rest}
 	switch val.Type() {
 	case pcommon.ValueTypeEmpty:
+		return
+	case pcommon.ValueTypeInt:
+		v.next(key, rest).SetInt(val.Int())
+		return
+	case pcommon.ValueTypeDouble:
+		v.next(key, rest).SetFloat(val.Double())
 		return
 	case pcommon.ValueTypeMap:
 		if val.Map().Len() > 0 && len(rest) < maxDepth {
@@ -146,20 +174,25 @@ func (v *builder) add(key string, rest []string, val pcommon.Value) {
 			}
 			return
 		}
-	case pcommon.ValueTypeInt:
-		out.Num, out.Numeric = float64(val.Int()), true
-	case pcommon.ValueTypeDouble:
-		out.Num, out.Numeric = val.Double(), true
 	}
 	v.text = appendJSON(v.text, val, len(rest))
-	v.values = append(v.values, out)
+	v.next(key, rest)
 	v.ends = append(v.ends, len(v.text))
+}
+
+// next appends a value that has only its path.
+func (v *builder) next(key string, rest []string) *run.Value {
+	if v.values == nil {
+		v.values = v.slab.begin()
+	}
+	v.values = append(v.values, run.Value{Key: key, Rest: rest})
+	return &v.values[len(v.values)-1]
 }
 
 // addText appends a value whose JSON is there already.
 func (v *builder) addText(key string, text []byte) {
 	v.text = append(v.text, text...)
-	v.values = append(v.values, run.Value{Key: key})
+	v.next(key, nil)
 	v.ends = append(v.ends, len(v.text))
 }
 
@@ -168,17 +201,24 @@ func (v *builder) take() []run.Value {
 	if len(v.values) == 0 {
 		return nil
 	}
-	text := string(v.text)
-	from := 0
-	for i, end := range v.ends {
-		v.values[i].JSON = text[from:end]
-		from = end
+	if len(v.ends) > 0 {
+		v.share(string(v.text))
 	}
-	values := v.slab.take(len(v.values))
-	copy(values, v.values)
-	clear(v.values)
-	v.values, v.text, v.ends = v.values[:0], v.text[:0], v.ends[:0]
+	values := v.slab.end(v.values)
+	v.values, v.text, v.ends = nil, v.text[:0], v.ends[:0]
 	return values
+}
+
+// share gives the values that are no numbers their parts of the text.
+func (v *builder) share(text string) {
+	from, i := 0, 0
+	for _, end := range v.ends {
+		for v.values[i].Numeric {
+			i++
+		}
+		v.values[i].JSON = text[from:end]
+		from, i = end, i+1
+	}
 }
 
 // maxBins is how many bins a histogram gets; W&B shows at most 512.

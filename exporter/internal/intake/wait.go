@@ -56,21 +56,20 @@ func encodeSpans(payloads []*Payload) ([]byte, error) {
 
 func encodeRecords(payloads []*Payload) ([]byte, error) {
 	ld := plog.NewLogs()
-	var lastRL plog.ResourceLogs
-	var lastSL plog.ScopeLogs
+	last := &recordScope{}
 	var to plog.ScopeLogs
 	var toRL plog.ResourceLogs
-	for i, p := range payloads {
+	for _, p := range payloads {
 		src := p.record
-		if i == 0 || src.rl != lastRL {
+		if src.in.rl != last.rl {
 			toRL = ld.ResourceLogs().AppendEmpty()
-			src.rl.Resource().CopyTo(toRL.Resource())
+			src.in.rl.Resource().CopyTo(toRL.Resource())
 		}
-		if i == 0 || src.rl != lastRL || src.sl != lastSL {
+		if src.in != last {
 			to = toRL.ScopeLogs().AppendEmpty()
-			src.sl.Scope().CopyTo(to.Scope())
+			src.in.sl.Scope().CopyTo(to.Scope())
 		}
-		lastRL, lastSL = src.rl, src.sl
+		last = src.in
 		src.record.CopyTo(to.LogRecords().AppendEmpty())
 	}
 	b, err := (&plog.ProtoMarshaler{}).MarshalLogs(ld)

@@ -8,7 +8,11 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func number(f float64) *Value { return &Value{Key: "m", JSON: floatJSON(f), Num: f, Numeric: true} }
+func number(f float64) *Value {
+	v := &Value{Key: "m"}
+	v.SetFloat(f)
+	return v
+}
 
 func TestAggregateOrderOfArrivalDecidesNothing(t *testing.T) {
 	type value struct {
@@ -20,17 +24,18 @@ func TestAggregateOrderOfArrivalDecidesNothing(t *testing.T) {
 		values = append(values, value{number(f), Order{Time: int64(i / 2), Src: "s", N: uint64(i)}})
 	}
 	// Integers that are one number as floats.
-	for i, text := range []string{"9007199254740993", "9007199254740992"} {
-		values = append(values, value{&Value{Key: "m", JSON: text, Num: 9007199254740992, Numeric: true}, Order{Time: 9, N: uint64(i)}})
+	for i, n := range []int64{MaxExact + 1, MaxExact} {
+		v := intValue("m", n)
+		values = append(values, value{&v, Order{Time: 9, N: uint64(i)}})
 	}
 	var want aggregate
 	for _, v := range values {
 		want.add(v.v, v.o)
 	}
-	assert.Equal(t, "3", want.FirstJSON)
-	assert.Equal(t, "9007199254740992", want.LastJSON)
-	assert.Equal(t, "1", want.MinJSON)
-	assert.Equal(t, "Infinity", want.MaxJSON)
+	assert.Equal(t, "3", textOf(want.FirstJSON, want.FirstNum))
+	assert.Equal(t, "9007199254740992", textOf(want.LastJSON, want.LastNum))
+	assert.Equal(t, "1", textOf(want.MinJSON, want.Min))
+	assert.Equal(t, "Infinity", textOf(want.MaxJSON, want.Max))
 	assert.EqualValues(t, 7, want.Count, "a NaN is no number to count")
 	r := rand.New(rand.NewSource(1))
 	for range 50 {

@@ -96,7 +96,7 @@ func Load(b []byte, cfg Config) (s *State, offset int64, err error) {
 	s.runtime, s.missing, s.closedBy = v.Runtime, v.Missing, v.ClosedBy
 	s.log = log{parts: v.Parts, closed: v.Closed, exitCode: v.ExitCode, num: v.Num}
 	for key, m := range v.Metrics {
-		m.name = strings.Join(m.Path, ".")
+		m.known()
 		s.metrics[key] = m
 	}
 	return s, v.Offset, nil
@@ -201,15 +201,23 @@ func (s *State) replayRow(row *dotwandb.History, e noteEntry) {
 			}
 		case "_timestamp":
 		default:
-			v := Value{Key: it.Key, Rest: it.Rest, JSON: it.JSON}
-			v.Num, v.Numeric = parseNumber(it.JSON)
-			values = append(values, v)
+			values = append(values, parseValue(it))
 		}
 	}
 	s.lastTime = max(s.lastTime, e.order.Time)
 	if !e.merged {
 		s.aggregateRow(values, e.order)
 	}
+}
+
+// parseValue is the value that was written as an item.
+func parseValue(it dotwandb.Item) Value {
+	v := Value{Key: it.Key, Rest: it.Rest, JSON: it.JSON}
+	v.Num, v.Numeric = parseNumber(it.JSON)
+	if v.Numeric && it.JSON != "-0" && floatJSON(v.Num) == it.JSON {
+		v.JSON = ""
+	}
+	return v
 }
 
 // parseNumber reads a JSON number, bare NaN and infinities included.

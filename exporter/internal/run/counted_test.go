@@ -19,7 +19,7 @@ func TestEveryNumberedEventCountsForTheEnd(t *testing.T) {
 	}
 	begin, row, beat, end := numbered(KindTask, 1), numbered(KindRow, 2), numbered(KindHeartbeat, 3), numbered(KindEnd, 4)
 	begin.Task = &Task{Start: now}
-	row.Row = &Row{Values: []Value{{Key: "loss", JSON: "1", Numeric: true, Num: 1}}}
+	row.Row = &Row{Values: []Value{intValue("loss", 1)}}
 	end.End = &End{Event: true, Time: now, Writer: "w", LastSeq: 4}
 
 	for _, missing := range []Kind{0, KindTask, KindRow, KindHeartbeat} {

@@ -29,11 +29,15 @@ type Write struct {
 
 // emit adds a record to the batch.
 func (s *State) emit(r *dotwandb.Record) {
+	s.takeBuffers()
+	s.body = r.Append(s.body)
+	s.ends = append(s.ends, len(s.body))
+}
+
+func (s *State) takeBuffers() {
 	if s.buffers == nil {
 		s.buffers = pool.Get().(*buffers)
 	}
-	s.body = r.Append(s.body)
-	s.ends = append(s.ends, len(s.body))
 }
 
 func (s *State) fact(f fact) {
@@ -48,10 +52,13 @@ func (s *State) fact(f fact) {
 
 func valuesSize(values []Value) (n int) {
 	for i := range values {
-		n += len(values[i].Key) + len(values[i].JSON)
+		n += len(values[i].Key) + len(values[i].JSON) + numberSize
 	}
 	return n
 }
+
+// numberSize is about how long a number is.
+const numberSize = 16
 
 // Pending is about how many bytes the next Flush gives. A batch's note is one
 // record, and readers bound those: flush before it gets long.
@@ -71,7 +78,7 @@ func (s *State) touch(m *aggregate) {
 }
 
 func (s *State) addMetric(key string, m *aggregate) {
-	m.name = strings.Join(m.Path, ".")
+	m.known()
 	s.metrics[key] = m
 	s.clashes.add(key, m.Path, s.metrics)
 	if len(s.defs.globs) > 0 {

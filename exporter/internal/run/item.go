@@ -1,6 +1,10 @@
 package run
 
-import "github.com/otel-wandb/otel-wandb/internal/runid"
+import (
+	"math"
+
+	"github.com/otel-wandb/otel-wandb/internal/runid"
+)
 
 // SpanID is a span's id; the zero value is none.
 type SpanID [8]byte
@@ -38,10 +42,47 @@ type ID struct {
 type Value struct {
 	Key  string   `cbor:"1,keyasint"`
 	Rest []string `cbor:"2,keyasint,omitempty"` // of a nested map: the path below Key
-	JSON string   `cbor:"3,keyasint"`           // extended JSON: NaN and Infinity are bare
+	// JSON is extended JSON: NaN and Infinity are bare. A number has it only
+	// where Num does not say the same: rows are numbers for the most part, and
+	// their texts are made where they are written.
+	JSON string `cbor:"3,keyasint,omitempty"`
 	// Numeric values take part in min, max and mean, as Num.
 	Numeric bool    `cbor:"4,keyasint,omitempty"`
 	Num     float64 `cbor:"5,keyasint,omitempty"`
+}
+
+// Text is the value as extended JSON.
+func (v *Value) Text() string { return textOf(v.JSON, v.Num) }
+
+// textOf is the text of a value that is kept as one, or else as a number.
+func textOf(json string, num float64) string {
+	if json == "" {
+		return floatJSON(num)
+	}
+	return json
+}
+
+// intValue is a whole number.
+func intValue(key string, n int64) Value {
+	v := Value{Key: key, Numeric: true}
+	v.SetInt(n)
+	return v
+}
+
+// SetInt makes v a whole number, which may be one that no float64 is.
+func (v *Value) SetInt(n int64) {
+	v.Num, v.Numeric = float64(n), true
+	if n < -MaxExact || n > MaxExact {
+		v.JSON = intJSON(n)
+	}
+}
+
+// SetFloat makes v a number.
+func (v *Value) SetFloat(f float64) {
+	v.Num, v.Numeric = f, true
+	if f == 0 && math.Signbit(f) {
+		v.JSON = "-0" // which equals 0
+	}
 }
 
 // Kind says what an item is.

@@ -15,9 +15,14 @@ func pathKey(key string, rest []string) string {
 	return key + "\x00" + strings.Join(rest, "\x00")
 }
 
+// MaxExact is up to where a float64 holds every integer.
+const MaxExact = 1 << 53
+
 // AppendFloat writes extended JSON as W&B reads it: NaN and infinities bare.
 func AppendFloat(b []byte, f float64) []byte {
 	switch {
+	case f != 0 && f > -MaxExact && f < MaxExact && f == float64(int64(f)):
+		return strconv.AppendInt(b, int64(f), 10) // the same text, and faster
 	case math.IsNaN(f):
 		return append(b, "NaN"...)
 	case math.IsInf(f, 1):

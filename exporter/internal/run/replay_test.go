@@ -168,7 +168,7 @@ func (g *generator) request(now int64) (out []Delivery) {
 }
 
 func (g generator) row(now int64) []Delivery {
-	it := Item{Kind: KindRow, ID: ID{Hash: 99999}, Order: Order{Time: now}, Row: &Row{Values: []Value{{Key: "x", JSON: "1", Num: 1, Numeric: true}}}}
+	it := Item{Kind: KindRow, ID: ID{Hash: 99999}, Order: Order{Time: now}, Row: &Row{Values: []Value{intValue("x", 1)}}}
 	return []Delivery{{Context: &Context{}, Items: []Item{it}}}
 }
 
@@ -197,7 +197,9 @@ func (g *generator) item(now int64, owner SpanID) Item {
 	}
 	value := func(key string, rest ...string) Value {
 		f := float64(g.r.Intn(100)) / 4
-		return Value{Key: key, Rest: rest, JSON: floatJSON(f), Num: f, Numeric: true}
+		v := Value{Key: key, Rest: rest}
+		v.SetFloat(f)
+		return v
 	}
 	switch it.Kind {
 	case KindRow:

@@ -2,6 +2,7 @@ package run
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,11 +12,16 @@ import (
 // pendingRow is a row of the request under way: events of one span with one
 // explicit step are one row.
 type pendingRow struct {
-	ctx    *Context
-	first  *Item
-	order  Order // of the latest event in it
+	ctx  *Context
+	item *Item // the first event
+	more *merged
+}
+
+// merged is a row of several events.
+type merged struct {
+	items  []*Item // all of them
 	values []Value
-	merged []*Item // with first, where there are more
+	order  Order // of the latest event
 }
 
 type spanStep struct {
@@ -36,24 +42,25 @@ func (s *State) collectRow(ctx *Context, it *Item) {
 		}
 		s.bySteps[key] = len(s.pendingRows)
 	}
-	s.pendingRows = append(s.pendingRows, pendingRow{ctx: ctx, first: it, order: it.Order, values: it.Row.Values})
+	s.pendingRows = append(s.pendingRows, pendingRow{ctx: ctx, item: it})
 }
 
 func (s *State) mergeRow(p *pendingRow, it *Item) {
-	if p.merged == nil {
-		p.merged = []*Item{p.first}
-		p.values = append([]Value(nil), p.values...) // the first event keeps its own
+	if p.more == nil {
+		// The first event keeps its own values.
+		p.more = &merged{items: []*Item{p.item}, values: slices.Clone(p.item.Row.Values), order: p.item.Order}
 	}
-	p.merged = append(p.merged, it)
+	m := p.more
+	m.items = append(m.items, it)
 	for _, v := range it.Row.Values {
-		if i := indexOf(p.values, &v); i < 0 {
-			p.values = append(p.values, v)
-		} else if !it.Order.Before(latestOf(p.merged[:len(p.merged)-1], &v)) {
-			p.values[i] = v
+		if i := indexOf(m.values, &v); i < 0 {
+			m.values = append(m.values, v)
+		} else if !it.Order.Before(latestOf(m.items[:len(m.items)-1], &v)) {
+			m.values[i] = v
 		}
 	}
-	if p.order.Before(it.Order) {
-		p.order = it.Order
+	if m.order.Before(it.Order) {
+		m.order = it.Order
 	}
 }
 
@@ -87,14 +94,14 @@ func (s *State) writeRows(a *Applied) {
 }
 
 func (s *State) writeRow(p *pendingRow, a *Applied) {
-	ctx, it := p.ctx, p.first
-	size := 0
-	for i := range p.values {
-		size += len(p.values[i].Key) + len(p.values[i].JSON) + 4
+	ctx, it := p.ctx, p.item
+	values, order := it.Row.Values, it.Order
+	if p.more != nil {
+		values, order = p.more.values, p.more.order
 	}
-	if size > MaxLine {
+	if size := rowSize(values); size > MaxLine {
 		a.drop(DropRowTooLong, 1, fmt.Sprintf("run %q: a row of span %q (key %.200q first) is %d bytes, W&B takes %d: log less in one row, or log it as a file",
-			s.Key, it.SpanName, p.values[0].Key, size, MaxLine))
+			s.Key, it.SpanName, values[0].Key, size, MaxLine))
 		s.note.id(it) // its writer has counted it
 		return
 	}
@@ -108,9 +115,9 @@ func (s *State) writeRow(p *pendingRow, a *Applied) {
 		} else {
 			name = stepMetricName(it.SpanName)
 		}
-		v := Value{Key: name, JSON: intJSON(it.Row.Step), Num: float64(it.Row.Step), Numeric: true}
-		if indexOf(p.values, &v) < 0 {
-			s.hideStep(name, p.order)
+		v := intValue(name, it.Row.Step)
+		if indexOf(values, &v) < 0 {
+			s.hideStep(name, order)
 			stepValue = &v
 		}
 	}
@@ -118,29 +125,31 @@ func (s *State) writeRow(p *pendingRow, a *Applied) {
 	s.rows++
 	a.Rows++
 
-	runtime := s.runtimeAt(ctx, p.order.Time)
-	items := s.items[:0]
-	for i := range p.values {
-		v := &p.values[i]
-		items = append(items, dotwandb.Item{Key: v.Key, Rest: v.Rest, JSON: v.JSON})
+	runtime := s.runtimeAt(ctx, order.Time)
+	s.takeBuffers()
+	var row dotwandb.RowMark
+	s.body, row = dotwandb.OpenRow(s.body)
+	write := func(v *Value) {
+		m := s.metric(v)
+		s.body = appendValue(s.body, m.encoded, v)
+		if p.more == nil {
+			m.add(v, order)
+			s.touch(m)
+		}
+	}
+	for i := range values {
+		write(&values[i])
 	}
 	if stepValue != nil {
-		items = append(items, dotwandb.Item{Key: stepValue.Key, JSON: stepValue.JSON})
+		write(stepValue)
 	}
-	at, ran, number := s.ownKeys(p.order.Time, runtime, step)
-	items = append(items,
-		dotwandb.Item{Key: "_timestamp", JSON: at},
-		dotwandb.Item{Key: "_runtime", JSON: ran},
-		dotwandb.Item{Key: "_step", JSON: number},
-	)
-	s.items = items
-	s.emit(&dotwandb.Record{History: &dotwandb.History{Items: items, Step: step}})
-	s.note.row(it, p.order, len(p.merged) > 0)
+	s.body = appendOwn(s.body, order.Time, runtime, step)
+	s.body = dotwandb.ShutRow(s.body, row, step)
+	s.ends = append(s.ends, len(s.body))
+	s.note.row(it, order, p.more != nil)
 
-	if p.merged == nil {
-		s.aggregateRow(p.values, p.order)
-	} else {
-		for i, m := range p.merged {
+	if p.more != nil {
+		for i, m := range p.more.items {
 			if i > 0 {
 				s.note.id(m)
 			}
@@ -149,32 +158,64 @@ func (s *State) writeRow(p *pendingRow, a *Applied) {
 			s.fact(fact{Item: &Item{Kind: kindValues, Order: m.Order, Values: m.Row.Values}})
 			s.aggregateRow(m.Row.Values, m.Order)
 		}
-	}
-	if stepValue != nil {
-		s.aggregateRow([]Value{*stepValue}, p.order)
-		if p.merged != nil {
-			s.fact(fact{Item: &Item{Kind: kindValues, Order: p.order, Values: []Value{*stepValue}}})
+		if stepValue != nil {
+			s.aggregateRow([]Value{*stepValue}, order)
+			s.fact(fact{Item: &Item{Kind: kindValues, Order: order, Values: []Value{*stepValue}}})
 		}
 	}
-	s.after(p.order.Time, runtime)
+	s.after(order.Time, runtime)
 }
 
-// ownKeys are the texts of a row's _timestamp, _runtime and _step, of one
-// allocation: there is a set of them with every row.
-func (s *State) ownKeys(t int64, runtime float64, step int64) (at, ran, number string) {
-	b := appendSeconds(s.text[:0], t)
-	i := len(b)
+// rowSize is how long a row is as a line; where it is far from too long, about.
+func rowSize(values []Value) (size int) {
+	for i := range values {
+		size += len(values[i].Key) + max(len(values[i].JSON), maxNumber) + 4
+	}
+	if size <= MaxLine {
+		return size
+	}
+	size = 0
+	for i := range values {
+		size += len(values[i].Key) + len(values[i].Text()) + 4
+	}
+	return size
+}
+
+// maxNumber is at least how long the text of a number is.
+const maxNumber = 32
+
+func appendValue(b, path []byte, v *Value) []byte {
+	b, item := dotwandb.OpenItem(b, path)
+	return dotwandb.ShutItem(appendText(b, v), item)
+}
+
+func appendText(b []byte, v *Value) []byte {
+	if v.JSON == "" {
+		return AppendFloat(b, v.Num)
+	}
+	return dotwandb.AppendText(b, v.JSON)
+}
+
+// The keys that every row has besides its own.
+var (
+	timestampPath = dotwandb.AppendPath(nil, "_timestamp")
+	runtimePath   = dotwandb.AppendPath(nil, "_runtime")
+	stepPath      = dotwandb.AppendPath(nil, "_step")
+)
+
+func appendOwn(b []byte, t int64, runtime float64, step int64) []byte {
+	b, item := dotwandb.OpenItem(b, timestampPath)
+	b = dotwandb.ShutItem(appendSeconds(b, t), item)
+	b, item = dotwandb.OpenItem(b, runtimePath)
 	// Whole nanoseconds, as they nearly always are, are faster to write than a float.
 	if ns := int64(runtime * 1e9); float64(ns)/1e9 == runtime {
 		b = appendSeconds(b, ns)
 	} else {
 		b = AppendFloat(b, runtime)
 	}
-	j := len(b)
-	b = strconv.AppendInt(b, step, 10)
-	s.text = b
-	all := string(b)
-	return all[:i], all[i:j], all[j:]
+	b = dotwandb.ShutItem(b, item)
+	b, item = dotwandb.OpenItem(b, stepPath)
+	return dotwandb.ShutItem(strconv.AppendInt(b, step, 10), item)
 }
 
 // appendSeconds writes nanoseconds as a decimal number of seconds, exactly.

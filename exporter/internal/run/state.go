@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
 )
 
@@ -109,8 +108,6 @@ type batch struct {
 	// Scratch of the request under way.
 	pendingRows []pendingRow
 	bySteps     map[spanStep]int
-	items       []dotwandb.Item
-	text        []byte
 }
 
 // log is where the run's records go.
@@ -409,7 +406,7 @@ func (s *State) setConfig(source string, v Value, as setting) bool {
 	if source == "member" {
 		as.Path = append([]string{v.Key}, v.Rest...) // a span's name does not nest
 	}
-	as.JSON = v.JSON
+	as.JSON = v.Text()
 	if !s.config.set(source, as) {
 		return false
 	}
@@ -419,7 +416,7 @@ func (s *State) setConfig(source string, v Value, as setting) bool {
 
 func (s *State) setSummary(v *Value, at Order) {
 	m := s.metric(v)
-	if m.set(v.JSON, at) {
+	if m.set(v.Text(), at) {
 		s.touch(m)
 	}
 }
