@@ -8,12 +8,14 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -23,14 +25,46 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 
 	"github.com/otel-wandb/otel-wandb/internal/collectortest"
+	"github.com/otel-wandb/otel-wandb/internal/wandbtest"
 )
 
 // configs are the ready configurations, each with what a test run must change
 // besides where it listens.
 var configs = map[string]struct {
 	overlays []string
+	online   bool // it wants a W&B to upload to
 }{
 	"laptop.yaml": {},
+	"wandb.yaml":  {online: true},
+}
+
+// standIn is a W&B, and the variables of W&B's own client that say so.
+func standIn(t *testing.T) (*wandbtest.Server, []string) {
+	t.Helper()
+	w := wandbtest.New(wandbtest.Options{})
+	srv := httptest.NewServer(w)
+	t.Cleanup(w.Close)
+	t.Cleanup(srv.Close)
+	return w, []string{"WANDB_BASE_URL=" + srv.URL, "WANDB_API_KEY=" + wandbtest.Key, "WANDB_PROJECT=digits", "WANDB_ENTITY=ada"}
+}
+
+// With W&B's own variables set, runs are there.
+func TestRunsGoToWandb(t *testing.T) {
+	w, env := standIn(t)
+	c := start(t, "wandb.yaml", env, "yaml:exporters::wandb::finish::linger: 10ms")
+	traces := oneSpan("train")
+	traces.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0).Attributes().PutStr("wandb.run.mode", "auto")
+	c.postHTTP(t, "/v1/traces", marshal(t, ptraceotlp.NewExportRequestFromTraces(traces).MarshalProto))
+	require.Eventually(t, func() bool {
+		all := w.Runs()
+		return len(all) == 1 && all[0].State == "finished"
+	}, collectortest.Patience, 10*time.Millisecond)
+	run := w.Runs()[0]
+	assert.Equal(t, "ada/digits", run.Entity+"/"+run.Project)
+	c.Stop(t)
+	assert.Contains(t, c.Said(), "View run")
+	assert.NotContains(t, c.Said(), wandbtest.Key)
+	assert.Empty(t, w.Violations())
 }
 
 func TestEveryConfigIsTested(t *testing.T) {
@@ -59,7 +93,11 @@ func TestConfigsValidate(t *testing.T) {
 func TestConfigsRun(t *testing.T) {
 	for name, config := range configs {
 		t.Run(name, func(t *testing.T) {
-			c := start(t, name, config.overlays...)
+			var env []string
+			if config.online {
+				_, env = standIn(t)
+			}
+			c := start(t, name, env, config.overlays...)
 
 			traces := ptraceotlp.NewExportRequestFromTraces(oneSpan("small"))
 			logs := plogotlp.NewExportRequestFromLogs(oneRecord())
@@ -79,8 +117,8 @@ func TestConfigsRun(t *testing.T) {
 
 // A second collector on the same machine needs two ports of its own, no more.
 func TestTwoCollectorsSideBySide(t *testing.T) {
-	first := start(t, "laptop.yaml")
-	second := start(t, "laptop.yaml")
+	first := start(t, "laptop.yaml", nil)
+	second := start(t, "laptop.yaml", nil)
 	first.Stop(t)
 	second.Stop(t)
 }
@@ -132,9 +170,10 @@ type collector struct {
 
 // start runs the collector with one of the configurations, at an address that
 // nobody else has.
-func start(t *testing.T, config string, overlays ...string) *collector {
+func start(t *testing.T, config string, env []string, overlays ...string) *collector {
 	t.Helper()
 	site := collectortest.New(t, append([]string{abs(t, config)}, overlays...)...)
+	site.Env = env
 	return &collector{site.StartReady(t), site}
 }
 

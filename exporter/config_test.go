@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/config/confighttp"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 
@@ -42,13 +43,22 @@ func changed(change func(*Config)) *Config {
 }
 
 func TestConfigs(t *testing.T) {
+	proxied := confighttp.NewDefaultClientConfig()
+	proxied.ProxyURL = "http://proxy:3128"
 	for name, want := range map[string]*Config{
 		"wandb":           changed(func(*Config) {}),
 		"wandb/project":   changed(func(c *Config) { c.Project = "digits" }),
 		"wandb/power_cut": changed(func(c *Config) { c.Fsync = always }),
 		"wandb/full": {
 			Dir: "/data/runs", Host: "https://wandb.example/", Entity: "ada", Project: "digits",
-			AllowedHosts: []string{"https://api.wandb.ai", "http://localhost:8080/"},
+			AllowedHosts:    []string{"https://api.wandb.ai", "http://localhost:8080/"},
+			AllowedEntities: []string{"team-*"}, AllowedProjects: []string{"mnist", "cifar-*"},
+			Mode: modeOnline, APIKey: "0123456789012345678901234567890123456789",
+			Credentials: []Credential{
+				{Entity: "team-a", IdentityTokenFile: "/run/token"},
+				{Host: "http://localhost:8080", APIKey: "local-9876543210987654321098765432109876543210"},
+			},
+			Upload:       Upload{MaxBehindMiB: 4096, HTTP: proxied},
 			Rootless:     off,
 			Tasks:        []TaskRule{{SpanName: "job-*", Mode: "auto"}, {ScopeName: "scheduler", Mode: "shared"}},
 			MetricEvents: []string{"step.done"},
@@ -94,6 +104,14 @@ func TestInvalidConfigs(t *testing.T) {
 		"shards":              {"`shards` is 1000", "up to 256"},
 		"two_at_once":         {"`fsync` is", "`shards` is"},
 		"unknown_key":         {"projekt"},
+		"mode":                {"`mode` is \"live\"", "use offline or online"},
+		"api_key":             {"`api_key`", "has 5 characters", "copy all of it"},
+		"two_secrets":         {"both `api_key` and `identity_token_file`", "leave one out"},
+		"credentials_empty":   {"`credentials[0]` has neither"},
+		"credentials_host":    {"`credentials[0].host`", "no W&B URL"},
+		"max_behind":          {"`upload::max_behind_mib` is -1"},
+		"upload_endpoint":     {"`upload::http::endpoint`", "`host`"},
+		"allowed_projects":    {"`allowed_projects[0]`", "no pattern"},
 		"duration_text":       {"finish.linger", "invalid duration"},
 	}
 	file, err := confmaptest.LoadConf(filepath.Join("testdata", "config.yaml"))
@@ -127,9 +145,10 @@ func TestEngineConfig(t *testing.T) {
 	e := cfg.engineConfig("v1")
 	assert.Equal(t, "/data/runs", e.Dir)
 	assert.Equal(t, placement.Config{
-		Default:      runid.Coordinates{Host: "https://wandb.example", Entity: "ada", Project: "digits"},
-		AllowedHosts: []string{"https://api.wandb.ai", "http://localhost:8080"},
-		StampedOnly:  true, OpenUnknown: true, Settle: 10 * time.Second, Retention: 2 * time.Hour,
+		Default:         runid.Coordinates{Host: "https://wandb.example", Entity: "ada", Project: "digits"},
+		AllowedHosts:    []string{"https://api.wandb.ai", "http://localhost:8080"},
+		AllowedEntities: []string{"team-*"}, AllowedProjects: []string{"mnist", "cifar-*"},
+		StampedOnly: true, OpenUnknown: true, Settle: 10 * time.Second, Retention: 2 * time.Hour,
 		Links: 5 * time.Minute, MaxLinks: 1000,
 	}, e.Placement)
 	assert.Equal(t, "v1", e.Run.Version)

@@ -31,6 +31,8 @@ const Patience = 2 * time.Minute
 type Site struct {
 	Addr string // of OTLP over gRPC; whoever connects while no collector runs is refused
 	Dir  string // WANDB_DIR: runs go to Dir/wandb
+	// Env are variables besides, as KEY=value.
+	Env []string
 
 	args []string
 }
@@ -68,7 +70,7 @@ func (s *Site) Environment() []string {
 	env := slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		return strings.HasPrefix(variable, "WANDB_") || strings.HasPrefix(variable, "OTEL_")
 	})
-	return append(env, "WANDB_DIR="+s.Dir, "GOTRACEBACK=all")
+	return append(append(env, "WANDB_DIR="+s.Dir, "GOTRACEBACK=all"), s.Env...)
 }
 
 // Collector is a running collector.
@@ -133,7 +135,7 @@ func (c *Collector) read(from io.Reader) {
 		case strings.HasPrefix(line, "goroutine "):
 			c.goroutines++
 		}
-		if !strings.Contains(line, "\tinfo\t") {
+		if ready == nil || !strings.Contains(line, "\tinfo\t") {
 			c.said.add(line)
 		}
 		if err != nil {
@@ -241,6 +243,9 @@ func (c *Collector) Files(t testing.TB) int {
 	require.NoError(t, err)
 	return len(entries)
 }
+
+// Said is the last that the collector logged.
+func (c *Collector) Said() string { return c.said.String() }
 
 // tail keeps the last lines that are added.
 //
