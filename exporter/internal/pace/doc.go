@@ -29,8 +29,8 @@
 // lines, the run that was served longest ago first, then heartbeats. A run that
 // is alive must be heard of every 4 minutes; when those that wait can only just
 // be served in time, they go before all else, by their deadlines. At 90 % of an
-// allowance of A requests a second that is good for 205·A runs of one project;
-// where W&B does not say what it allows, 3 a second are taken for it: 615 runs.
+// allowance of A requests a second that is good for 216·A runs of one project;
+// where W&B does not say what it allows, 3 a second are taken for it: 648 runs.
 //
 // A [Scheduler] owns all lanes under one lock. It has no goroutines: uploaders
 // wait in theirs, and one timer a lane wakes those that are next.
