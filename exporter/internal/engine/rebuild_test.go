@@ -12,6 +12,9 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
+	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/runlog"
+	"github.com/otel-wandb/otel-wandb/internal/runid"
 	"github.com/otel-wandb/otel-wandb/internal/semconv"
 )
 
@@ -80,4 +83,45 @@ func TestReplayedTaskOpensNoRun(t *testing.T) {
 	assert.Zero(t, e.Counters().Get(CountOpened), "what it did, it did when it first ran")
 	require.NoError(t, e.Shutdown(context.Background()))
 	assert.Empty(t, stateFiles(t, dir))
+}
+
+// Killed between the exit and what says so beside the log, before any checkpoint.
+func TestKilledBetweenExitAndMarker(t *testing.T) {
+	c, dir := newClock(), t.TempDir()
+	e := start(t, dir, c)
+	p := newProgram(1, "short")
+	mustSend(t, e, p.start(c.Now()))
+	mustSend(t, e, p.rows(c.Now(), 0, 10))
+	mustSend(t, e, p.end(c.Now(), 0))
+	var key runid.Coordinates
+	for _, s := range e.shards {
+		for k := range s.runs {
+			key = k
+		}
+	}
+	c.Add(10 * time.Second)
+	e.Tick()
+	require.NoError(t, e.Shutdown(context.Background()))
+	logs, err := filepath.Glob(filepath.Join(dir, "wandb", "offline-run-*", "*.wandb"))
+	require.NoError(t, err)
+	require.Len(t, logs, 1)
+	marker := logs[0] + ".synced"
+	require.NoFileExists(t, marker)
+	require.NoError(t, os.WriteFile(marker, nil, 0o600))
+	root, err := runlog.OpenRoot(dir, runlog.Options{})
+	require.NoError(t, err)
+	folder, err := root.Folder("", "")
+	require.NoError(t, err)
+	b, err := run.NewState(key, run.Config{}).Checkpoint(0)
+	require.NoError(t, err)
+	require.NoError(t, folder.WriteState(key.Key(), true, b))
+	require.NoError(t, root.Close())
+
+	e = start(t, dir, c)
+	for range 2 {
+		c.Add(10 * time.Second)
+		e.Tick()
+	}
+	require.NoError(t, e.Shutdown(context.Background()))
+	require.NoFileExists(t, marker)
 }

@@ -91,13 +91,13 @@ func (e *Engine) load(now int64, key runid.Coordinates) (_ *openRun, err error) 
 		}
 	}()
 	l := &runLog{key: key, folder: folder, unlock: unlock, logger: e.cfg.Logger, online: e.cfg.Online}
-	b, _, err := folder.ReadState(key.Key())
+	b, open, err := folder.ReadState(key.Key())
 	if errors.Is(err, fs.ErrNotExist) {
 		// A run never heard of, or one whose state was cleaned away: its logs know.
 		if !e.known(folder, key) {
 			return &openRun{state: run.NewState(key, e.cfg.Run), log: l, closed: now}, nil // until it has a log
 		}
-		return e.rebuild(now, l)
+		return e.rebuild(now, l, open)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("run %q: %w", key, err)
@@ -105,7 +105,7 @@ func (e *Engine) load(now int64, key runid.Coordinates) (_ *openRun, err error) 
 	l.marked = true
 	state, offset, err := run.Load(b, e.cfg.Run)
 	if err != nil || state.Key != key || len(state.Parts()) == 0 {
-		return e.rebuild(now, l)
+		return e.rebuild(now, l, open)
 	}
 	l.took = int64(len(b))
 	if !state.Open() {
@@ -116,7 +116,7 @@ func (e *Engine) load(now int64, key runid.Coordinates) (_ *openRun, err error) 
 	if err := e.reopen(l, state, parts[len(parts)-1].Dir, offset); err != nil {
 		if errors.Is(err, runlog.ErrShorterThanCheckpoint) || errors.Is(err, fs.ErrNotExist) {
 			e.cfg.Logger.Warn("a checkpoint says more than its log: the run is read from its logs", zap.Stringer("run", key), zap.Error(err))
-			return e.rebuild(now, l)
+			return e.rebuild(now, l, open)
 		}
 		return nil, fmt.Errorf("run %q: %w", key, err)
 	}
@@ -177,8 +177,8 @@ func (e *Engine) known(folder *runlog.Folder, key runid.Coordinates) bool {
 }
 
 // rebuild reads a run's state from its logs, all of them: slow, and only where
-// the checkpoint is lost.
-func (e *Engine) rebuild(now int64, l *runLog) (*openRun, error) {
+// the checkpoint is lost. open is how the run is filed.
+func (e *Engine) rebuild(now int64, l *runLog, open bool) (*openRun, error) {
 	state := run.NewState(l.key, e.cfg.Run)
 	parts, err := l.folder.Parts(l.key.ID)
 	if err != nil {
@@ -191,8 +191,11 @@ func (e *Engine) rebuild(now int64, l *runLog) (*openRun, error) {
 		switch {
 		case err != nil:
 		case ended:
-			// Not reopened: the marker beside it says whether it was uploaded.
-			_, err = scan(l.logPath(dir), state)
+			if _, err = scan(l.logPath(dir), state); err == nil && open {
+				// Killed between the exit and what says so: the marker would keep
+				// the run from `wandb sync` for ever.
+				err = l.folder.Unmark(dir)
+			}
 		case i < len(parts)-1:
 			_, err = scan(l.logPath(dir), state)
 			state.Broken() // given up as damaged: the run went on in the next

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/disk"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
@@ -125,6 +127,30 @@ func (f *Folder) Abandon(name string) error {
 	path, err := f.locate(name)
 	if err != nil || f.root.opts.Online {
 		return err
+	}
+	return unmark(path)
+}
+
+// Unmark ends a part that has its exit, and whose writer may have died before
+// it said so: offline its marker goes, unless it is younger than the log, and so
+// not the writer's but that of a sync.
+func (f *Folder) Unmark(name string) error {
+	path, err := f.locate(name)
+	if err != nil || f.root.opts.Online {
+		return err
+	}
+	log, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	marker, err := os.Stat(path + syncedSuffix)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case marker.ModTime().After(log.ModTime().Add(time.Second)): // a log that has all from the start is as old as its marker
+		return nil
 	}
 	return unmark(path)
 }
