@@ -10,6 +10,7 @@ import (
 	"github.com/otel-wandb/otel-wandb/exporter/internal/engine"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/runview"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/upload"
 )
 
 // Options of List.
@@ -30,7 +31,7 @@ func List(dir string, opts Options) (*Listing, error) {
 	if err != nil && len(parts) == 0 {
 		return nil, err
 	}
-	l := lister{opts: opts, open: map[string][]engine.OpenRun{}, out: Listing{Dir: dir}}
+	l := lister{opts: opts, open: map[string][]engine.OpenRun{}, known: map[string][]upload.Known{}, out: Listing{Dir: dir}}
 	l.problem(err)
 	l.inspect(dir, parts)
 	for _, group := range runview.Group(parts) {
@@ -43,9 +44,10 @@ func List(dir string, opts Options) (*Listing, error) {
 }
 
 type lister struct {
-	opts Options
-	open map[string][]engine.OpenRun // by folder
-	out  Listing
+	opts  Options
+	open  map[string][]engine.OpenRun // by folder
+	known map[string][]upload.Known   // likewise
+	out   Listing
 }
 
 func (l *lister) problem(err error) {
@@ -119,6 +121,7 @@ func (l *lister) run(parts []runview.PartInfo) {
 		}
 	}
 	l.judge(out, read)
+	l.carry(out, read)
 	l.note(out, read, &m)
 	l.out.Runs = append(l.out.Runs, out)
 }

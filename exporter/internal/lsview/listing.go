@@ -23,6 +23,8 @@ const (
 	Wait     Upload = "wait"     // it is not over
 	Sync     Upload = "sync"     // `wandb sync`, with the commands beside it
 	Uploaded Upload = "uploaded" // synced already, or sent as it ran
+	Behind   Upload = "behind"   // W&B has a part of it: `otel-wandb sync`
+	Halted   Upload = "stopped"  // its upload stopped, and says why
 	Recover  Upload = "recover"  // an exporter has to end it first
 	Inspect  Upload = "inspect"  // somebody has to look
 )
@@ -50,6 +52,7 @@ type Run struct {
 	Metrics  []*Series `json:"metrics,omitempty"`
 	Parts    []Part    `json:"parts"`
 	Upload   Upload    `json:"upload"`
+	AtWandb  *AtWandb  `json:"at_wandb,omitempty"`
 	Next     string    `json:"next"` // what to do, in a sentence
 	Commands []string  `json:"commands,omitempty"`
 	Notes    []string  `json:"notes,omitempty"`

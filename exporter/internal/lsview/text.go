@@ -67,8 +67,11 @@ func (v View) run(w io.Writer, r *Run) {
 			fmt.Fprintf(w, "  part %d: %s, %s, %s\n", i+1, p.Dir, plural(p.Rows, "row"), p.end())
 		}
 	}
+	if r.AtWandb != nil {
+		fmt.Fprintln(w, "  "+clean(r.AtWandb.said(r.Rows)))
+	}
 	for _, n := range r.Notes {
-		fmt.Fprintf(w, "  note: %s\n", n)
+		fmt.Fprintf(w, "  note: %s\n", clean(n))
 	}
 	fmt.Fprintf(w, "  → %s%s\n\n", r.Next, after(r.Commands))
 }
@@ -156,7 +159,7 @@ func (v View) next(w io.Writer) {
 	does := map[Upload]int{}
 	for _, r := range v.Runs {
 		does[r.Upload]++
-		if r.Upload == Sync && r.State != Left {
+		if (r.Upload == Sync || r.Upload == Behind || r.Upload == Halted) && r.State != Left {
 			commands = append(commands, r.Commands...)
 		}
 	}
