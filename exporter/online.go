@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/online"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/pace"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
 	"github.com/otel-wandb/otel-wandb/internal/wandb"
 )
@@ -100,6 +101,13 @@ func (c *Config) clients(ctx context.Context, host component.Host, set component
 	all := &online.Clients{
 		Trusted: own, Authenticated: c.Upload.HTTP.Auth.HasValue(),
 		Warn: func(err error) { set.Logger.Warn("netrc is passed over", zap.Error(err)) },
+		Pace: pace.New(pace.Options{Notify: func(n pace.Notice) {
+			if n.Over {
+				set.Logger.Info(n.Text)
+			} else {
+				set.Logger.Warn(n.Text)
+			}
+		}}),
 	}
 	for _, cr := range append(c.Credentials, Credential{APIKey: c.APIKey, IdentityTokenFile: c.IdentityTokenFile}) {
 		at := baseURL(cr.Host)
@@ -144,12 +152,12 @@ func (s *shared) online(ctx context.Context, host component.Host) (*online.Onlin
 		return nil, err
 	}
 	own := runid.Coordinates{Host: baseURL(s.cfg.Host), Entity: s.cfg.Entity}
-	client, err := clients.Client(own)
+	client, _, err := clients.Way(own)
 	if err != nil {
 		return nil, fmt.Errorf("`mode: online`: %w; `mode: offline` writes runs to disk only", err)
 	}
 	o := online.New(online.Config{
-		Client: clients.Client, Host: own.Host, Entity: own.Entity, MaxBehind: s.cfg.Upload.MaxBehindMiB << 20,
+		Way: clients.Way, Host: own.Host, Entity: own.Entity, MaxBehind: s.cfg.Upload.MaxBehindMiB << 20,
 		Logger: s.set.Logger, Health: s.health.uploads,
 	})
 	o.Greet(client)

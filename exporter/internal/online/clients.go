@@ -3,8 +3,11 @@ package online
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"sync"
 
+	"github.com/otel-wandb/otel-wandb/exporter/internal/pace"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/upload"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
 	"github.com/otel-wandb/otel-wandb/internal/wandb"
 )
@@ -34,36 +37,47 @@ type Clients struct {
 	// Warn is told what is wrong with a netrc file.
 	Warn func(error)
 
+	// Pace has the say over all their requests.
+	Pace *pace.Scheduler
+
 	mu   sync.Mutex
-	made map[[2]string]*wandb.Client
+	made map[[2]string]way
 }
 
-// Client gives the client for a run.
-func (c *Clients) Client(key runid.Coordinates) (*wandb.Client, error) {
+// way is a client with the gate that it shares with the uploaders who use it.
+type way struct {
+	client *wandb.Client
+	gate   *pace.Gate
+}
+
+// Way gives the client for a run, and what says when its requests may go.
+func (c *Clients) Way(key runid.Coordinates) (*wandb.Client, upload.Pacer, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	at := [2]string{key.Host, key.Entity}
-	if client := c.made[at]; client != nil {
-		return client, nil
+	w, ok := c.made[at]
+	if !ok {
+		var err error
+		if w, err = c.make(key.Host, key.Entity); err != nil {
+			return nil, nil, err
+		}
+		if c.made == nil {
+			c.made = map[[2]string]way{}
+		}
+		c.made[at] = w
 	}
-	client, err := c.make(key.Host, key.Entity)
-	if err != nil {
-		return nil, err
-	}
-	if c.made == nil {
-		c.made = map[[2]string]*wandb.Client{}
-	}
-	c.made[at] = client
-	return client, nil
+	return w.client, w.gate, nil
 }
 
-func (c *Clients) make(host, entity string) (*wandb.Client, error) {
+func (c *Clients) make(host, entity string) (w way, err error) {
 	look := wandb.Lookup{BaseURL: host}
 	given := false
-	for _, g := range c.Given {
+	account := "environment" // W&B limits what a user asks: one gate a credential
+	for i, g := range c.Given {
 		// The entity's own wins over the server's; among equals the first.
 		if g.Host == host && (g.Entity == entity && entity != "" || g.Entity == "" && !given) {
 			given = true
+			account = strconv.Itoa(i)
 			look.APIKey, look.IdentityTokenFile = g.APIKey, g.IdentityTokenFile
 			if g.Entity != "" {
 				break
@@ -72,7 +86,7 @@ func (c *Clients) make(host, entity string) (*wandb.Client, error) {
 	}
 	creds, warning, err := wandb.Find(look)
 	if err != nil {
-		return nil, err
+		return w, err
 	}
 	if warning != nil && c.Warn != nil {
 		c.Warn(warning)
@@ -83,12 +97,15 @@ func (c *Clients) make(host, entity string) (*wandb.Client, error) {
 		opts.Header, opts.HTTP = nil, opts.Storage
 	}
 	if creds.IsZero() && (host != c.Trusted || !c.Authenticated) {
-		return nil, fmt.Errorf("no credentials for %s%s: set WANDB_API_KEY together with WANDB_BASE_URL, or configure a key for this host, or log in with W&B's own client, which writes netrc", host, of(entity))
+		return w, fmt.Errorf("no credentials for %s%s: set WANDB_API_KEY together with WANDB_BASE_URL, or configure a key for this host, or log in with W&B's own client, which writes netrc", host, of(entity))
 	}
 	if opts.HTTP == nil {
 		opts.HTTP = http.DefaultClient
 	}
-	return wandb.New(opts)
+	w.gate = c.Pace.For(host, account)
+	opts.Limiter = w.gate
+	w.client, err = wandb.New(opts)
+	return w, err
 }
 
 func of(entity string) string {

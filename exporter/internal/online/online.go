@@ -21,11 +21,9 @@ import (
 
 // Config of an Online.
 type Config struct {
-	// Client gives the client for the runs of an entity on a host. It is called
-	// for each run; an error stops that run's upload, not its log.
-	Client func(key runid.Coordinates) (*wandb.Client, error)
-	// Pacer says when a host's requests may go; nil collects for a second.
-	Pacer func(host string) upload.Pacer
+	// Way gives the client for a run, and what says when its requests may go. It
+	// is called for each run; an error stops that run's upload, not its log.
+	Way func(key runid.Coordinates) (*wandb.Client, upload.Pacer, error)
 	// Host and Entity are those of <dir>/wandb, whose runs name neither.
 	Host, Entity string
 	// MaxBehind bounds the bytes of run logs that W&B does not have; 0 is as
@@ -84,9 +82,6 @@ var errShutdown = errors.New("the exporter shuts down")
 func New(cfg Config) *Online {
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
-	}
-	if cfg.Pacer == nil {
-		cfg.Pacer = func(string) upload.Pacer { return upload.Interval(time.Second) }
 	}
 	cfg.Drain = cmp.Or(cfg.Drain, 5*time.Second)
 	if cfg.Health == nil {

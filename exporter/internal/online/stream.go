@@ -163,7 +163,7 @@ func (s *Stream) lock(ctx context.Context) (unlock func() error, err error) {
 }
 
 func (s *Stream) uploader() (*upload.Uploader, error) {
-	client, err := s.o.cfg.Client(s.key)
+	client, pacer, err := s.o.cfg.Way(s.key)
 	if err != nil {
 		return nil, &upload.Failure{Run: s.path(), Err: err}
 	}
@@ -176,7 +176,7 @@ func (s *Stream) uploader() (*upload.Uploader, error) {
 		Position: s.o.position(s.key, s.folder),
 		Follow:   s.follow,
 		Alive:    s.alive,
-		Pacer:    s.o.cfg.Pacer(s.key.Host),
+		Pacer:    pacer,
 		Notify:   s.notice,
 		Sent: func(lines int) {
 			s.setHindered(nil)
