@@ -84,7 +84,7 @@ func (s *shared) open(ctx context.Context, host component.Host) (err error) {
 	e := engine.New(cfg)
 	if err := e.Start(); err != nil {
 		if cfg.Online != nil {
-			err = errors.Join(err, cfg.Online.Shutdown(ctx))
+			cfg.Online.Shutdown(ctx)
 		}
 		return err
 	}

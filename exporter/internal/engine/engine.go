@@ -419,7 +419,7 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	}
 	if e.cfg.Online != nil {
 		// After the logs have their last bytes, and before their locks are given up.
-		err = errors.Join(err, e.cfg.Online.Shutdown(ctx))
+		e.cfg.Online.Shutdown(ctx)
 	}
 	return errors.Join(err, e.place.close(), e.unlock(), e.root.Close(), ctx.Err())
 }
