@@ -34,7 +34,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 		SilenceUsage:  true, // an error says itself what to do
 		SilenceErrors: true,
 	}
-	root.AddCommand(explainCommand(), lsCommand(), syncCommand())
+	root.AddCommand(explainCommand(), lsCommand(), syncCommand(), doctorCommand())
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)

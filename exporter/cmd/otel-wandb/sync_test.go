@@ -173,3 +173,18 @@ func TestSyncGoesOnAfterASignal(t *testing.T) {
 		}
 	}
 }
+
+func TestDoctorExitStatus(t *testing.T) {
+	o := newOffline(t, map[string]int{"a": 1})
+	code, out := o.status("doctor", "--endpoint", "none")
+	assert.Equal(t, 0, code, out)
+	assert.Contains(t, out, "to upload: 1 of 1, rows: 1")
+	assert.Empty(t, o.server.Runs())
+	code, out = o.status("doctor", "--endpoint", "none", "--entity", "others", "--json")
+	assert.Equal(t, exitFindings, code, out)
+	var report struct {
+		Checks []struct{ Name, Status, Fix string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &report))
+	assert.NotEmpty(t, report.Checks)
+}

@@ -2,7 +2,6 @@ package syncing
 
 import (
 	"context"
-	"fmt"
 	"io/fs"
 	"path/filepath"
 	"strings"
@@ -18,14 +17,14 @@ func (r *Report) adopt(ctx context.Context, opts *Options) {
 	root := rootDir(opts.Dir)
 	from := opts.Outbox
 	if from == "" {
-		from = filepath.Join(root, "wandb", "outbox")
+		from = outboxOf(opts.Dir)
 	}
 	left := waitingBytes(from)
 	if left == 0 {
 		return
 	}
 	if opts.DryRun {
-		r.Notes = append(r.Notes, fmt.Sprintf("%d bytes are in the outbox %s: sync puts on their runs what killed programs left there", left, opts.Shown(from)))
+		r.Outbox = left
 		return
 	}
 	engine, err := inprocess.New(ctx, inprocess.WithDir(root))
@@ -36,7 +35,7 @@ func (r *Report) adopt(ctx context.Context, opts *Options) {
 	adopted, err := outbox.Adopt(ctx, from, engine.Sink().Export)
 	r.problem(err)
 	r.problem(engine.Shutdown(context.WithoutCancel(ctx)))
-	r.Adopted = adopted.Events
+	r.Adopted, r.Outbox = adopted.Events, waitingBytes(from)
 }
 
 // problem notes what could not be done or read.
@@ -48,6 +47,11 @@ func (r *Report) problem(err error) {
 		r.Problems = append(r.Problems, strings.TrimSpace(line))
 	}
 }
+
+// OutboxBytes is how much waits in the outbox of a directory.
+func OutboxBytes(dir string) int64 { return waitingBytes(outboxOf(dir)) }
+
+func outboxOf(dir string) string { return filepath.Join(rootDir(dir), "wandb", "outbox") }
 
 // waitingBytes is how much is in the spools of an outbox, of living programs too.
 func waitingBytes(dir string) (n int64) {

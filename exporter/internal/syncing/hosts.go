@@ -38,8 +38,8 @@ type advised struct {
 
 func (a *advised) Unwrap() error { return a.error }
 
-// remedyOf is what to do about an error.
-func remedyOf(err error) string {
+// RemedyOf is what to do about an error of this package; "" where it says so itself.
+func RemedyOf(err error) string {
 	var a *advised
 	if errors.As(err, &a) {
 		return a.remedy
@@ -58,7 +58,7 @@ func (s *syncer) host(ctx context.Context, url string) (*host, error) {
 		return h, nil
 	}
 	h := &host{url: url, patience: s.opts.Patience, good: time.Now(), watch: s.opts.Watch}
-	creds, err := Credentials(s.opts, url)
+	creds, err := Credentials(url, s.opts.Getenv, s.opts.Home)
 	if err != nil {
 		return nil, err
 	}
@@ -92,8 +92,8 @@ func (s *syncer) close() {
 }
 
 // Credentials are those that belong to a server; that there are none is an error.
-func Credentials(opts *Options, url string) (wandb.Credentials, error) {
-	creds, warning, err := wandb.Find(wandb.Lookup{BaseURL: url, Getenv: opts.Getenv, Home: opts.Home})
+func Credentials(url string, getenv func(string) string, home string) (wandb.Credentials, error) {
+	creds, warning, err := wandb.Find(wandb.Lookup{BaseURL: url, Getenv: getenv, Home: home})
 	if err != nil {
 		return creds, err
 	}
@@ -105,8 +105,8 @@ func Credentials(opts *Options, url string) (wandb.Credentials, error) {
 		err = fmt.Errorf("%w: %w", err, warning)
 	}
 	remedy := "set WANDB_API_KEY, or add the server to netrc (wandb login does)"
-	if opts.Getenv("WANDB_API_KEY")+opts.Getenv("WANDB_IDENTITY_TOKEN_FILE") != "" {
-		remedy = fmt.Sprintf("the key in the environment belongs to %s: set WANDB_BASE_URL=%s where it is this server's, or add the server to netrc", DefaultHost(opts.Getenv), url)
+	if getenv("WANDB_API_KEY")+getenv("WANDB_IDENTITY_TOKEN_FILE") != "" {
+		remedy = fmt.Sprintf("the key in the environment belongs to %s: set WANDB_BASE_URL=%s where it is this server's, or add the server to netrc", DefaultHost(getenv), url)
 	}
 	return creds, &advised{err, remedy}
 }

@@ -61,6 +61,7 @@ type Report struct {
 	Runs     []*Result `json:"runs"`
 	Waiting  []Waiting `json:"waiting,omitempty"`
 	Adopted  int       `json:"adopted_events,omitempty"` // that killed programs had left
+	Outbox   int64     `json:"outbox_bytes,omitempty"`   // that programs have left, or living ones still send
 	Notes    []string  `json:"notes,omitempty"`
 	Problems []string  `json:"problems,omitempty"` // what could not be read or done
 	// Stopped is why sync ended before it had tried all.
@@ -69,7 +70,7 @@ type Report struct {
 
 // judge says whether W&B has it all.
 func (r *Report) judge() {
-	r.Complete = len(r.Problems) == 0 && len(r.Waiting) == 0 && r.Stopped == "" &&
+	r.Complete = len(r.Problems) == 0 && len(r.Waiting) == 0 && r.Stopped == "" && r.Outbox == 0 &&
 		!slices.ContainsFunc(r.Runs, func(x *Result) bool { return !x.complete() })
 }
 
@@ -151,7 +152,7 @@ func (r *Report) Text(w io.Writer, runs bool) {
 	if r.Stopped != "" {
 		fmt.Fprintf(w, "stopped early: %s\n", clean(r.Stopped))
 	}
-	if len(r.Runs) == 0 && len(r.Waiting) == 0 {
+	if len(r.Runs) == 0 && len(r.Waiting) == 0 && r.Outbox == 0 {
 		fmt.Fprintf(w, "no runs in %s\n", r.Dir)
 		fmt.Fprintln(w, "A program that runs with the exporter writes to <dir>/wandb: name that directory, or set WANDB_DIR.")
 		return
@@ -241,6 +242,9 @@ func (r *Report) next(w io.Writer) {
 			n += x.Items
 		}
 		fmt.Fprintf(w, "%s wait for spans that have not come, and are on no run: otel-wandb ls says which.\n", plural(n, "item"))
+	}
+	if r.Outbox > 0 {
+		fmt.Fprintf(w, "%d bytes are in the outbox: programs that live send them themselves, and %s takes what others left, unless a collector has their run open.\n", r.Outbox, again)
 	}
 	if lost {
 		fmt.Fprintln(w, "Some of it W&B can never have: the notes say what. It stays in the logs.")

@@ -293,7 +293,7 @@ func (s *syncer) one(ctx context.Context, f *found) {
 	}
 	h, err := s.host(ctx, f.host)
 	if err != nil {
-		f.leave(err, remedyOf(err))
+		f.leave(err, RemedyOf(err))
 		return
 	}
 	s.upload(h, f)
@@ -433,7 +433,7 @@ func (s *syncer) ended(h *host, f *found, err error) {
 			f.Remedy = "nobody is known to write it: start its exporter again on this directory, which ends it, and then sync"
 		}
 	case h.ctx.Err() != nil:
-		f.leave(context.Cause(h.ctx), remedyOf(context.Cause(h.ctx)))
+		f.leave(context.Cause(h.ctx), RemedyOf(context.Cause(h.ctx)))
 	case errors.As(err, &failure):
 		f.Outcome, f.Error, f.Remedy, f.gone = Stopped, failure.Err.Error(), failure.Remedy(), failure.Gone()
 		if strings.Contains(f.Error, f.Remedy) {
@@ -441,7 +441,7 @@ func (s *syncer) ended(h *host, f *found, err error) {
 		}
 		h.refused(failure)
 	default:
-		f.leave(err, remedyOf(err))
+		f.leave(err, RemedyOf(err))
 	}
 }
 
