@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/config/configopaque"
 
+	"github.com/otel-wandb/otel-wandb/internal/semconv"
 	"github.com/otel-wandb/otel-wandb/internal/wandbtest"
 )
 
@@ -85,6 +86,28 @@ func TestOnlineRefused(t *testing.T) {
 		return len(all) == 1 && all[0].State == "finished"
 	}, 10*time.Second, 10*time.Millisecond)
 	tel.shutdown(t)
+}
+
+// A program that says that it may soon be ended has W&B be patient with it, and
+// a run that is not heard of any more is not said to have ended.
+func TestOnlinePreempted(t *testing.T) {
+	w, cfg := standIn(t, wandbtest.Options{})
+	cfg.Run.AbandonAfter = time.Second
+	p := newPair(t, nopSettings(), cfg)
+	p.start(t, nopHost())
+	require.NoError(t, p.logs.ConsumeLogs(t.Context(), started(1)))
+	beat := record(1, semconv.EventRunHeartbeat)
+	beat.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Attributes().PutBool(semconv.Preempting, true)
+	require.Eventually(t, func() bool { return len(w.Runs()) == 1 }, 10*time.Second, 10*time.Millisecond)
+	require.NoError(t, p.logs.ConsumeLogs(t.Context(), beat))
+	require.Eventually(t, func() bool { return w.Runs()[0].State == "preempting" }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		r := runs(t, cfg.Dir)
+		return len(r) == 1 && r[0].Exit != nil
+	}, 10*time.Second, 10*time.Millisecond)
+	p.shutdown(t)
+	assert.Equal(t, int32(254), *runs(t, cfg.Dir)[0].Exit)
+	assert.Nil(t, w.Runs()[0].ExitCode)
 }
 
 // Without a key an exporter that is to upload does not start, and says what to do.

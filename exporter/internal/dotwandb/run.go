@@ -128,6 +128,10 @@ func (r *Run) decode(b []byte) error {
 	})
 }
 
+// ExitCrashed is the exit code of a run whose program was not heard of any more.
+// W&B's viewer shows it as crashed.
+const ExitCrashed = 254
+
 // Exit ends a run. W&B's readers ignore all that follows it, so it is last.
 type Exit struct {
 	Code        int32

@@ -130,6 +130,9 @@ func (s *shard) round(queue []*parcel) {
 		}
 		applied := r.state.Apply(now, p.deliveries)
 		s.report(p, applied)
+		if applied.Preempting && r.log.stream != nil {
+			r.log.stream.Preempting()
+		}
 		if r.dirty == nil {
 			order = append(order, r)
 		}

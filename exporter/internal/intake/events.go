@@ -111,6 +111,9 @@ func (r *reader) wandbEvent(it *run.Item, p *Payload, f from, name string, at in
 		it.Alert = alert(m)
 	case semconv.EventRunHeartbeat:
 		*it = f.item(run.KindHeartbeat, at)
+		if v, ok := m.Get(semconv.Preempting); ok && v.Type() == pcommon.ValueTypeBool && v.Bool() {
+			it.Kind = run.KindPreempting
+		}
 	case semconv.EventRunEnd:
 		*it = f.item(run.KindEnd, at)
 		it.End = r.end(f, at, m)

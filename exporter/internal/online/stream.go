@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/runlog"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/upload"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
@@ -77,6 +78,15 @@ func (s *Stream) Ended() {
 	if s.up != nil {
 		s.up.SetAlive(false)
 		s.up.Wake()
+	}
+}
+
+// Preempting has W&B told that the run may soon be silent for long.
+func (s *Stream) Preempting() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.up != nil {
+		s.up.Preempting()
 	}
 }
 
@@ -319,8 +329,11 @@ func (s *Stream) behind() (n int64) {
 func (s *Stream) unsent() bool { return s.failed == nil && s.behind() > 0 }
 
 func outcome(code int) string {
-	if code == 0 {
+	switch code {
+	case 0:
 		return "finished"
+	case dotwandb.ExitCrashed:
+		return "crashed"
 	}
 	return "failed"
 }

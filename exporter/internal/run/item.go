@@ -90,17 +90,18 @@ type Kind uint8
 
 // The kinds of items.
 const (
-	KindRow       Kind = iota + 1 // Row
-	KindConfig                    // Values
-	KindSummary                   // Values
-	KindMetric                    // Metric
-	KindLine                      // Line
-	KindAlert                     // Alert
-	KindTask                      // Task, and End where the span has ended
-	KindEnd                       // End
-	KindHeartbeat                 // nothing
-	KindCounted                   // nothing: no run can take it, but its writer has counted it
-	kindValues                    // in notes only: values of a merged row, for the summary
+	KindRow        Kind = iota + 1 // Row
+	KindConfig                     // Values
+	KindSummary                    // Values
+	KindMetric                     // Metric
+	KindLine                       // Line
+	KindAlert                      // Alert
+	KindTask                       // Task, and End where the span has ended
+	KindEnd                        // End
+	KindHeartbeat                  // nothing
+	KindCounted                    // nothing: no run can take it, but its writer has counted it
+	kindValues                     // in notes only: values of a merged row, for the summary
+	KindPreempting                 // a heartbeat that may be the last for long
 )
 
 // Item is one thing that arrived for a run.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
 )
 
@@ -34,7 +35,7 @@ const (
 )
 
 // ExitCrashed is how a run ends whose program was not heard of any more.
-const ExitCrashed = 254
+const ExitCrashed = dotwandb.ExitCrashed
 
 // Drop is something that was kept out of the run, by name.
 type Drop struct {
@@ -55,6 +56,9 @@ const (
 type Applied struct {
 	Rows, Lines, Repeated int
 	Drops                 []Drop
+	// Preempting: the program was told that it may soon be ended. It is for W&B,
+	// while the run goes on: no log says it.
+	Preempting bool
 }
 
 // State is one run: see the package comment. Make it with NewState, or Load.
@@ -163,7 +167,7 @@ func (s *State) Apply(now int64, request []Delivery) Applied {
 		for i := range d.Items {
 			it := &d.Items[i]
 			switch {
-			case it.Kind != KindTask && it.Kind != KindHeartbeat:
+			case it.Kind != KindTask && it.Kind != KindHeartbeat && it.Kind != KindPreempting:
 				if !s.ids.add(it.ID) {
 					a.Repeated++
 					continue
@@ -267,7 +271,8 @@ func (s *State) item(now int64, ctx *Context, it *Item, a *Applied) {
 	case KindEnd:
 		s.note.id(it)
 		s.end(now, it)
-	case KindHeartbeat:
+	case KindHeartbeat, KindPreempting:
+		a.Preempting = a.Preempting || it.Kind == KindPreempting
 		s.beats()
 		s.revived = s.revived || s.log.closed && s.log.exitCode == ExitCrashed
 	}

@@ -540,10 +540,15 @@ func (u *Uploader) damage(err error) {
 }
 
 // complete ends the run at W&B. It goes alone and last, when W&B has all else,
-// so that it is the same request however often it is sent.
+// so that it is the same request however often it is sent. Of a run that crashed
+// there is none: W&B calls it crashed when it hears no more of it.
 func (u *Uploader) complete(ctx context.Context) error {
 	s := u.state
-	if !s.Exit.NotComplete {
+	switch {
+	case s.Exit.NotComplete:
+	case s.Exit.Code == dotwandb.ExitCrashed:
+		u.announce(Ended, dotwandb.ExitCrashed)
+	default:
 		r := &wandb.StreamRequest{Complete: true, ExitCode: int(s.Exit.Code)}
 		if err := u.turn(ctx, End, 0, true); err != nil {
 			return err
