@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -37,7 +38,7 @@ type offline struct {
 
 // newOffline writes runs of so many rows.
 func newOffline(t *testing.T, rows map[string]int) *offline {
-	o := &offline{T: t, dir: t.TempDir(), server: wandbtest.New(wandbtest.Options{})}
+	o := &offline{T: t, dir: t.TempDir(), server: wandbtest.New(wandbtest.Options{StreamLimit: wandbtest.Limit{Requests: 1e6, Window: time.Minute}})}
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if before := o.before.Load(); before != nil {
 			(*before)()

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/otel-wandb/otel-wandb/exporter/internal/pace"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/upload"
 	"github.com/otel-wandb/otel-wandb/internal/wandb"
 )
@@ -19,6 +20,7 @@ import (
 type host struct {
 	url    string
 	client *wandb.Client
+	gate   *pace.Gate
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	watch  Watcher
@@ -62,6 +64,7 @@ func (s *syncer) host(ctx context.Context, url string) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.gate = s.opts.Pace.For(url, creds.String())
 	transport := s.opts.Transport
 	h.idle = func() {}
 	if transport == nil {
@@ -71,7 +74,7 @@ func (s *syncer) host(ctx context.Context, url string) (*host, error) {
 	h.client, err = wandb.New(wandb.Options{
 		BaseURL: url, Credentials: creds, HTTP: &http.Client{Transport: listening{h, transport}},
 		Username: s.opts.Getenv("WANDB_USERNAME"), Email: s.opts.Getenv("WANDB_USER_EMAIL"),
-		Retrying: h.retrying,
+		Retrying: h.retrying, Limiter: h.gate,
 	})
 	if err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/otel-wandb/otel-wandb/exporter/inprocess"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/pace"
 	"github.com/otel-wandb/otel-wandb/internal/wandbtest"
 )
 
@@ -77,7 +78,7 @@ func (f *fixture) write(program func(trace.Tracer)) {
 }
 
 func (f *fixture) options(change ...func(*Options)) Options {
-	o := Options{Dir: f.dir, SkipSynced: true, Getenv: func(k string) string { return f.env[k] }, Home: f.TempDir()}
+	o := Options{Dir: f.dir, SkipSynced: true, Pace: pace.New(pace.Options{Rate: 1000, GraphQLRate: 1000}), Getenv: func(k string) string { return f.env[k] }, Home: f.TempDir()}
 	for _, c := range change {
 		c(&o)
 	}

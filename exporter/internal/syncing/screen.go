@@ -86,7 +86,7 @@ func (s *Screen) Trouble(_ *Result, text string) {
 	s.trouble = text
 	if !s.live && time.Since(s.said) > plainEvery {
 		s.said = time.Now()
-		fmt.Fprintln(s.out, "trying again: "+clean(text))
+		fmt.Fprintln(s.out, "W&B: "+clean(text))
 	}
 }
 
@@ -135,7 +135,7 @@ func (s *Screen) draw() {
 		s.show(fmt.Sprintf("%s: %d of %s", clean(l.r.Run), n, plural(l.r.Rows, "row")))
 	}
 	if s.live && s.trouble != "" {
-		s.show("trying again: " + clean(s.trouble))
+		s.show("W&B: " + clean(s.trouble))
 	}
 }
 

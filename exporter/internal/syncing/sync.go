@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/otel-wandb/otel-wandb/exporter/internal/pace"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/runlog"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/upload"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
@@ -39,7 +40,7 @@ type Options struct {
 	Getenv    func(string) string // os.Getenv
 	Home      string              // of netrc; the user's
 	Transport http.RoundTripper   // to all servers; nil is one of its own
-	Pacer     upload.Pacer        // of one server's runs
+	Pace      *pace.Scheduler     // of all requests; nil is one of its own
 	// Shown gives a path as commands should name it; nil leaves it as it is.
 	Shown func(path string) string
 	// Watch is told what happens, from several goroutines.
@@ -61,14 +62,18 @@ func (o *Options) fill() error {
 	if o.Getenv == nil {
 		o.Getenv = os.Getenv
 	}
-	if o.Pacer == nil {
-		o.Pacer = upload.Interval(0)
-	}
 	if o.Shown == nil {
 		o.Shown = func(path string) string { return path }
 	}
 	if o.Watch == nil {
 		o.Watch = silent{}
+	}
+	if o.Pace == nil {
+		o.Pace = pace.New(pace.Options{Notify: func(n pace.Notice) {
+			if !n.Over {
+				o.Watch.Trouble(nil, n.Text)
+			}
+		}})
 	}
 	o.Parallel = max(1, cmp.Or(o.Parallel, 4))
 	if o.BaseURL != "" {
@@ -404,7 +409,7 @@ func (s *syncer) once(h *host, f *found) error {
 		before = f.progress.History
 	}
 	up := upload.New(upload.Options{
-		Client: h.client, Run: f.to, Parts: logs, Position: f.position, Pacer: s.opts.Pacer,
+		Client: h.client, Run: f.to, Parts: logs, Position: f.position, Pacer: h.gate,
 		Notify: func(n upload.Notice) { s.notice(f, n) },
 	})
 	s.opts.Watch.Began(&f.Result, func() int { return max(before, up.Status().History) })
