@@ -115,6 +115,9 @@ func (l *lister) carry(out *Run, read *runview.Run) {
 		out.Upload, out.Next = Uploaded, "W&B has all of it"
 	case at.Stopped != "" && !at.Busy:
 		out.Upload, out.Next = Halted, "its upload stopped; "+at.Remedy+"; then"
+		if at.Gone {
+			out.Next = "its upload stopped; if the run was deleted at W&B, upload it under another id"
+		}
 		out.Commands = []string{again}
 		out.Notes = append(out.Notes, at.Stopped)
 	case at.Busy:
@@ -122,7 +125,7 @@ func (l *lister) carry(out *Run, read *runview.Run) {
 	case out.State == Running:
 		out.Upload = Wait
 	case out.State == Left:
-		out.Next += "; " + "what there is of it goes to W&B with"
+		out.Next += "; what there is of it goes to W&B with"
 		out.Commands = []string{again}
 	default:
 		out.Upload, out.Next = Behind, "upload the rest"
