@@ -169,9 +169,10 @@ func (r *reader) recordHash(rec plog.LogRecord, at int64) uint64 {
 	if r.same == nil {
 		r.same = map[uint64]uint64{}
 	}
-	n := r.same[h]
-	r.same[h] = n + 1
-	if n > 0 {
+	known := len(r.same)
+	r.same[h]++
+	if len(r.same) == known { // one look-up where it is the first, as nearly always
+		n := r.same[h] - 1
 		h = xxhash.Sum64(binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, h), n))
 	}
 	return nonZero(h)

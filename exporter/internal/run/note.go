@@ -42,6 +42,7 @@ const (
 	noteWriter             // identity by writer and sequence
 	noteHash               // identity by hash and position
 	noteOwnSrc             // the order's source and count are the identity's
+	noteOwnN               // the order's count is the identity's hash: a log record's is
 )
 
 // row notes a row that was written.
@@ -52,13 +53,17 @@ func (n *note) row(it *Item, o Order, merged bool) {
 	}
 	if it.ID.Writer != "" && o.Src == it.ID.Writer && o.N == it.ID.Seq {
 		flags |= noteOwnSrc
+	} else if it.ID.Writer == "" && it.ID.Hash != 0 && o.N == it.ID.Hash {
+		flags |= noteOwnN
 	}
 	n.entry(flags, it.ID)
 	n.packed = binary.AppendVarint(n.packed, o.Time-n.last)
 	n.last = o.Time
 	if flags&noteOwnSrc == 0 {
 		n.packed = binary.AppendUvarint(n.packed, n.src(o.Src))
-		n.packed = binary.AppendUvarint(n.packed, o.N)
+		if flags&noteOwnN == 0 {
+			n.packed = binary.AppendUvarint(n.packed, o.N)
+		}
 	}
 }
 
@@ -184,7 +189,10 @@ func (r *noteReader) entry() noteEntry {
 	r.last += delta
 	e.order = Order{Time: r.last, Src: e.id.Writer, N: e.id.Seq}
 	if flags&noteOwnSrc == 0 {
-		e.order.Src, e.order.N = r.src(), r.uvarint()
+		e.order.Src, e.order.N = r.src(), e.id.Hash
+		if flags&noteOwnN == 0 {
+			e.order.N = r.uvarint()
+		}
 	}
 	return e
 }

@@ -194,6 +194,7 @@ func (g *generator) item(now int64, owner SpanID) Item {
 		it.ID = ID{Hash: uint64(g.r.Intn(100) + 1), Pos: uint32(g.r.Intn(3))}
 	default:
 		it.ID = ID{Hash: g.seq + 1000}
+		it.Order.N = it.ID.Hash // as intake has it of log records
 	}
 	value := func(key string, rest ...string) Value {
 		f := float64(g.r.Intn(100)) / 4
