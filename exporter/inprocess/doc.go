@@ -25,6 +25,11 @@
 // does not come here: it becomes a run of its own at Shutdown, or a day later. A
 // server that takes traces from others does better with a collector.
 //
+// With a key, runs go to W&B while they run ([WithMode]), from their logs on
+// disk: nothing waits for the network, and what W&B did not get before the
+// program ended is uploaded by the next one here, or by `otel-wandb sync`.
+// Shutdown gives uploads the time that its context has.
+//
 // Two limits of the SDK lie in front of this package, and it cannot lift them: a
 // span keeps its last 128 events, and a batcher that is full drops. For tasks
 // that log more rows, raise the limits (sdktrace.WithRawSpanLimits) and let the

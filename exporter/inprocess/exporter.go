@@ -24,6 +24,8 @@ import (
 type Exporter struct {
 	sink     sink
 	park     *park
+	stops    *stops
+	idle     func() // closes connections to W&B
 	where    string // for messages: the folder of runs
 	patience time.Duration
 	handler  otel.ErrorHandler
@@ -66,11 +68,19 @@ func New(ctx context.Context, opts ...Option) (*Exporter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wandb in process: directory %q: %w", s.dir, err)
 	}
-	sink, err := s.open(s.engineConfig())
+	cfg, stops := s.engineConfig(), &stops{}
+	if cfg.Online, err = s.online(stops); err != nil {
+		return nil, err
+	}
+	sink, err := s.open(cfg)
 	if err != nil {
+		if cfg.Online != nil {
+			cfg.Online.Shutdown(ctx)
+		}
 		return nil, fmt.Errorf("wandb in process: %w", err)
 	}
 	e := &Exporter{
+		stops: stops, idle: s.closeIdle,
 		sink: sink, where: filepath.Join(dir, "wandb"), patience: s.patience, handler: s.handler,
 		ended: make(chan struct{}),
 	}
@@ -200,9 +210,10 @@ func (e *Exporter) end(ctx context.Context) (err error) {
 	}
 	// Whatever waits for an ancestor has waited long enough: the program sends no more.
 	e.sink.Settle()
-	if sinkErr := e.sink.Shutdown(context.WithoutCancel(ctx)); sinkErr != nil {
+	if sinkErr := e.sink.Shutdown(ctx); sinkErr != nil {
 		err = errors.Join(err, fmt.Errorf("wandb in process: %w", sinkErr))
 	}
+	e.idle()
 	return err
 }
 

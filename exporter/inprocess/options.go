@@ -3,6 +3,7 @@ package inprocess
 import (
 	"cmp"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"slices"
@@ -30,6 +31,11 @@ type settings struct {
 	parkBytes    int64
 	patience     time.Duration
 	handler      otel.ErrorHandler
+
+	mode, apiKey string
+	http         *http.Client
+	links        func(line string)
+	closeIdle    func()
 
 	open func(engine.Config) (sink, error) // tests put something in between
 }
@@ -96,6 +102,9 @@ func newSettings(opts []Option) (*settings, error) {
 		patience:  defaultPatience,
 		handler:   otel.ErrorHandlerFunc(otel.Handle),
 		open:      openEngine,
+		mode:      modeOf(os.Getenv),
+		links:     printLine,
+		closeIdle: func() {},
 	}
 	for _, o := range opts {
 		o(s)
@@ -132,6 +141,9 @@ func (s *settings) validate() error {
 	}
 	if s.parkBytes <= 0 || s.patience <= 0 {
 		return fmt.Errorf("wandb in process: WithPark is %d and WithPatience %v: both must be above zero", s.parkBytes, s.patience)
+	}
+	if s.mode != modeOnline && s.mode != modeOffline {
+		return fmt.Errorf("wandb in process: WithMode is %q: use %s or %s", s.mode, modeOnline, modeOffline)
 	}
 	if s.handler == nil {
 		return fmt.Errorf("wandb in process: WithErrorHandler is nil: give a handler, or leave the option out")

@@ -36,6 +36,12 @@ func (s *Sink) Export(_ context.Context, request []byte) error {
 	return e.write(tracesRequest(request, 0))
 }
 
+// OnStop has stopped called each time somebody presses a run's stop button at
+// W&B, from any goroutine.
+func (s *Sink) OnStop(stopped func(host, entity, project, runID string)) {
+	s.exporter.stops.add(stopped)
+}
+
 // Shutdown takes no more from this sender. The Exporter goes on, and is shut
 // down by who made it, after the sender.
 func (s *Sink) Shutdown(context.Context) error {

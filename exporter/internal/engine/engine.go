@@ -421,5 +421,5 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 		// After the logs have their last bytes, and before their locks are given up.
 		e.cfg.Online.Shutdown(ctx)
 	}
-	return errors.Join(err, e.place.close(), e.unlock(), e.root.Close(), ctx.Err())
+	return errors.Join(err, e.place.close(), e.unlock(), e.root.Close())
 }

@@ -36,6 +36,8 @@ type Config struct {
 	Logger *zap.Logger
 	// Health is told what hinders uploads, and nil when nothing does any more.
 	Health func(error)
+	// Say is given the lines with a run's page, for people; nil logs them.
+	Say func(line string)
 	// StopAsked is told that somebody pressed a run's stop button at W&B.
 	StopAsked func(runid.Coordinates)
 }
@@ -86,6 +88,9 @@ func New(cfg Config) *Online {
 	cfg.Drain = cmp.Or(cfg.Drain, 5*time.Second)
 	if cfg.Health == nil {
 		cfg.Health = func(error) {}
+	}
+	if cfg.Say == nil {
+		cfg.Say = func(line string) { cfg.Logger.Info(line) }
 	}
 	if cfg.StopAsked == nil {
 		cfg.StopAsked = func(runid.Coordinates) {}

@@ -232,10 +232,10 @@ func (s *Stream) notice(n upload.Notice) {
 	switch n.Kind {
 	case upload.Opened:
 		s.o.count(func(c *Counts) { c.Opened++ })
-		log.Info("wandb: 🚀 View run " + n.Name + " at: " + n.URL)
+		s.o.cfg.Say("wandb: 🚀 View run " + n.Name + " at: " + n.URL)
 	case upload.Ended:
 		s.o.count(func(c *Counts) { c.Ended++ })
-		log.Info("wandb: run " + n.Name + " " + outcome(n.ExitCode) + ": " + n.URL)
+		s.o.cfg.Say("wandb: run " + n.Name + " " + outcome(n.ExitCode) + ": " + n.URL)
 	case upload.Retrying:
 		s.o.count(func(c *Counts) { c.Retries++ })
 		s.setHindered(n.Err)
