@@ -3,8 +3,12 @@ package conformance
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -221,10 +225,32 @@ func playCase(t *testing.T, k *kase, steps []step, restart bool) *outcome {
 		require.Zero(t, r.AfterExit, "records behind an exit of %s", r.ID)
 		require.Zero(t, r.BadValues)
 		require.False(t, r.Damaged)
+		for _, row := range r.Rows {
+			checkFiles(t, group, row.Values)
+		}
 		o.Runs = append(o.Runs, runOf(r))
 	}
 	sortRuns(o.Runs)
 	return o
+}
+
+// checkFiles sees that the files that a row names are beside a log, whole.
+func checkFiles(t *testing.T, parts []runview.PartInfo, row map[string]any) {
+	t.Helper()
+	for key, v := range row {
+		o, _ := v.(map[string]any)
+		path, _ := o["path"].(string)
+		if path == "" {
+			continue
+		}
+		var sums []string
+		for _, p := range parts {
+			if b, err := os.ReadFile(filepath.Join(p.Dir, "files", path)); err == nil {
+				sums = append(sums, fmt.Sprintf("%x, %d bytes", sha256.Sum256(b), len(b)))
+			}
+		}
+		require.Contains(t, sums, fmt.Sprintf("%s, %v bytes", o["sha256"], o["size"]), "%s: %s", key, path)
+	}
 }
 
 func sortRuns(runs []runOut) {

@@ -283,7 +283,9 @@ func (l *runLog) write(state *run.State, w run.Write) (n int64, err error) {
 		err = l.begin(state, w)
 	} else {
 		before := l.part.Size()
-		err = l.part.Append(w.Records...)
+		if err = l.part.WriteFiles(w.Files); err == nil {
+			err = l.part.Append(w.Records...)
+		}
 		n = l.part.Size() - before
 	}
 	if err != nil {
@@ -334,7 +336,7 @@ func (l *runLog) begin(state *run.State, w run.Write) error {
 		}
 		l.marked = true
 	}
-	part, err := l.folder.Create(l.key.ID, w.Start, w.Records...)
+	part, err := l.folder.CreateWith(w.Files, l.key.ID, w.Start, w.Records...)
 	if err != nil {
 		return err
 	}

@@ -86,11 +86,7 @@ func (r *reader) wandbEvent(it *run.Item, p *Payload, f from, name string, at in
 	case semconv.EventLog:
 		*it = f.item(run.KindRow, at)
 		it.Row = &r.rows.take(1)[0]
-		if v, has := m.Get(semconv.Step); has {
-			if n := integer(v); n != nil {
-				it.Row.Step, it.Row.HasStep = *n, true
-			}
-		}
+		step(it.Row, m)
 		r.histograms(m)
 		it.Row.Values = r.values(p, keys)
 		if len(it.Row.Values) == 0 {
@@ -118,8 +114,12 @@ func (r *reader) wandbEvent(it *run.Item, p *Payload, f from, name string, at in
 		*it = f.item(run.KindEnd, at)
 		it.End = r.end(f, at, m)
 	case semconv.EventTable, semconv.EventMedia:
-		p.drop(DropUnsupported, f.who()+" logged "+name+", which this version cannot write yet: log numbers, text or a histogram")
-		return false
+		*it = f.item(run.KindRow, at)
+		it.Row = &r.rows.take(1)[0]
+		step(it.Row, m)
+		if !fileRow(it.Row, p, f, name, m, keys) {
+			return false
+		}
 	default:
 		p.drop(DropUnknownEvent, f.who()+" has event "+clip(name)+", which is none of the conventions': mend its name")
 		return false
@@ -129,6 +129,15 @@ func (r *reader) wandbEvent(it *run.Item, p *Payload, f from, name string, at in
 		it.Metric.Order = it.Order
 	}
 	return true
+}
+
+// step reads the step that an event asks for.
+func step(row *run.Row, m pcommon.Map) {
+	if v, has := m.Get(semconv.Step); has {
+		if n := integer(v); n != nil {
+			row.Step, row.HasStep = *n, true
+		}
+	}
 }
 
 func (p *Payload) drop(reason, text string) {

@@ -25,6 +25,9 @@ type Write struct {
 	Start   time.Time // of that part
 	Records [][]byte
 	Closes  bool // the last record is the exit
+	// Files that the records name, by path below the part's directory `files`:
+	// they come first. They are the Write's own.
+	Files map[string][]byte
 }
 
 // emit adds a record to the batch.
@@ -63,10 +66,11 @@ const numberSize = 16
 // Pending is about how many bytes the next Flush gives. A batch's note is one
 // record, and readers bound those: flush before it gets long.
 func (s *State) Pending() int {
-	if s.buffers == nil {
-		return s.factBytes
+	n := s.factBytes + s.fileBytes
+	if s.buffers != nil {
+		n += len(s.body)
 	}
-	return len(s.body) + s.factBytes
+	return n
 }
 
 // touch marks a metric for the next summary record.
@@ -235,7 +239,8 @@ func (s *State) flushOpen() Write {
 		panic(err) // only types can fail to encode: a programmer's mistake
 	}
 	out := slices.Grow(s.out[:0], len(s.body)+len(s.ends)*6+len(uuid)+8)
-	w := Write{Records: s.records[:0]}
+	w := Write{Records: s.records[:0], Files: s.files}
+	s.files, s.fileBytes = nil, 0
 	from := 0
 	for i, end := range s.ends {
 		s.log.num++

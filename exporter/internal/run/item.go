@@ -127,6 +127,13 @@ type Row struct {
 	Values  []Value
 	Step    int64
 	HasStep bool
+	File    *File // nil, or what the first value tells of
+}
+
+// File is a table, an image or the like, in a file of the run's.
+type File struct {
+	Path    string // below the part's directory `files`, with forward slashes
+	Content []byte
 }
 
 // Line is console output: one or several lines, without their newlines.

@@ -205,6 +205,10 @@ func (g *generator) item(now int64, owner SpanID) Item {
 	switch it.Kind {
 	case KindRow:
 		it.Row = &Row{Values: []Value{value([]string{"loss", "acc"}[g.r.Intn(2)]), value("nested", "a", "b"), {Key: "text", JSON: `"x"`}}}
+		if g.r.Intn(4) == 0 { // a table, in the place of text
+			json := fmt.Sprintf(`{"_type":"table-file","path":"media/%d","nrows":1}`, g.r.Intn(5))
+			it.Row = &Row{Values: []Value{{Key: "text", JSON: json}}, File: &File{Path: "media/x", Content: []byte("x")}}
+		}
 		if g.r.Intn(2) == 0 {
 			it.Row.Step, it.Row.HasStep = int64(g.r.Intn(6)), true
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
+	"github.com/otel-wandb/otel-wandb/internal/extjson"
 )
 
 // pendingRow is a row of the request under way: events of one span with one
@@ -125,13 +126,26 @@ func (s *State) writeRow(p *pendingRow, a *Applied) {
 	s.rows++
 	a.Rows++
 
+	if it.Row.File != nil && p.more == nil {
+		// Its value is not to be read off the record, which has it in pieces.
+		p.more = &merged{items: []*Item{it}, values: values, order: order}
+	}
+	for i := range values {
+		if f := p.file(&values[i]); f != nil {
+			s.file(f)
+		}
+	}
 	runtime := s.runtimeAt(ctx, order.Time)
 	s.takeBuffers()
 	var row dotwandb.RowMark
 	s.body, row = dotwandb.OpenRow(s.body)
 	write := func(v *Value) {
 		m := s.metric(v)
-		s.body = appendValue(s.body, m.encoded, v)
+		if p.file(v) == nil {
+			s.body = appendValue(s.body, m.encoded, v)
+		} else {
+			s.body = appendMembers(s.body, v)
+		}
 		if p.more == nil {
 			m.add(v, order)
 			s.touch(m)
@@ -164,6 +178,41 @@ func (s *State) writeRow(p *pendingRow, a *Applied) {
 		}
 	}
 	s.after(order.Time, runtime)
+}
+
+// file is what a value of the row tells of; nil for nearly all.
+func (p *pendingRow) file(v *Value) *File {
+	if p.more == nil {
+		return nil
+	}
+	for _, m := range p.more.items {
+		if f := m.Row.File; f != nil && m.Row.Values[0].Key == v.Key && m.Row.Values[0].JSON == v.JSON {
+			return f
+		}
+	}
+	return nil
+}
+
+// file takes a file that the next row names, and says that it is to be uploaded.
+func (s *State) file(f *File) {
+	if s.files == nil {
+		s.files = map[string][]byte{}
+	}
+	s.files[f.Path] = f.Content
+	s.fileBytes += len(f.Content)
+	s.emit(&dotwandb.Record{Files: &dotwandb.Files{Files: []dotwandb.File{
+		{Path: f.Path, Policy: dotwandb.FileNow, Type: dotwandb.FileMedia},
+	}}})
+}
+
+// appendMembers writes an object as one item a key, as W&B's own client does:
+// its viewer in the terminal knows an image by the item of its _type.
+func appendMembers(b []byte, v *Value) []byte {
+	members, _ := extjson.Members(v.JSON) // intake made it
+	for _, m := range members {
+		b = appendValue(b, dotwandb.AppendPath(nil, v.Key, m.Key), &Value{JSON: m.Raw})
+	}
+	return b
 }
 
 // rowSize is how long a row is as a line; where it is far from too long, about.

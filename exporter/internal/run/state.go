@@ -100,7 +100,9 @@ type State struct {
 type batch struct {
 	*buffers  // nil while there is no record
 	facts     []fact
-	factBytes int // about how long they are
+	factBytes int               // about how long they are
+	files     map[string][]byte // by path: what rows of the batch name
+	fileBytes int
 	note      note
 	touched   []*aggregate // changed since the last summary record
 	general   bool         // _step, _runtime … changed since then

@@ -4,8 +4,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/disk"
@@ -21,6 +23,11 @@ const maxSeconds = 3600
 // `wandb sync` from the whole folder. When the name of the start's second is
 // taken the part takes the next free second.
 func (f *Folder) Create(runID string, start time.Time, records ...[]byte) (*Part, error) {
+	return f.CreateWith(nil, runID, start, records...)
+}
+
+// CreateWith is Create, with files that the records name: see [Part.WriteFiles].
+func (f *Folder) CreateWith(files map[string][]byte, runID string, start time.Time, records ...[]byte) (*Part, error) {
 	if err := checkRunID(runID); err != nil {
 		return nil, err
 	}
@@ -37,7 +44,7 @@ func (f *Folder) Create(runID string, start time.Time, records ...[]byte) (*Part
 	}
 
 	temp := f.temp()
-	name, err := f.build(temp, runID, start, log)
+	name, err := f.build(temp, runID, start, log, files)
 	if err != nil {
 		_ = os.RemoveAll(temp) // what cannot be removed is swept later
 		return nil, fmt.Errorf("log of run %q in %s: %w; %s", runID, f.dir, err, remedy(err))
@@ -54,6 +61,7 @@ func (f *Folder) Create(runID string, start time.Time, records ...[]byte) (*Part
 		unlinked: f.root.opts.Sync == SyncInterval,
 	}
 	if p.unlinked {
+		p.unsynced = slices.Collect(maps.Keys(files))
 		f.root.markDirty(p)
 	}
 	return p, nil
@@ -63,7 +71,7 @@ func (f *Folder) Create(runID string, start time.Time, records ...[]byte) (*Part
 func (f *Folder) temp() string { return filepath.Join(f.dir, tempPrefix+rand.Text()) }
 
 // build makes the directory under its hidden name and renames it.
-func (f *Folder) build(temp, runID string, start time.Time, log []byte) (name string, err error) {
+func (f *Folder) build(temp, runID string, start time.Time, log []byte, files map[string][]byte) (name string, err error) {
 	// Not os.MkdirTemp: its mode 0700 would hide the run from other users' viewers.
 	for _, dir := range []string{temp, filepath.Join(temp, "files"), filepath.Join(temp, "logs")} {
 		if err := os.Mkdir(dir, 0o777); err != nil {
@@ -72,6 +80,9 @@ func (f *Folder) build(temp, runID string, start time.Time, log []byte) (name st
 	}
 	path := filepath.Join(temp, logName(runID))
 	always := f.root.opts.Sync == SyncAlways
+	if err := writeFiles(temp, files, always); err != nil {
+		return "", err
+	}
 	if err := errors.Join(writeNew(path, log, always), mark(path)); err != nil {
 		return "", err
 	}

@@ -24,6 +24,7 @@ type Part struct {
 	mu       sync.Mutex
 	framer   dotwandb.Framer // its offset is the committed length
 	unlinked bool            // the directory's own entry is not synced yet
+	unsynced []string        // files that are not synced yet: before the log that names them
 	torn     bool            // the file may be longer than that, by half a write
 	err      error           // why nothing can be appended any more
 
@@ -173,14 +174,16 @@ func (p *Part) syncLocked() error {
 		return err
 	}
 	defer p.folder.root.handles.give(p, f)
-	err = f.Sync()
+	if err = syncFiles(p.dir, p.unsynced); err == nil {
+		err = f.Sync()
+	}
 	if err == nil && p.unlinked {
 		err = errors.Join(disk.SyncDir(p.dir), disk.SyncDir(p.folder.dir))
 	}
 	if err != nil {
 		return p.poison(fmt.Errorf("sync %s up to offset %d: %w; %s", p.path, p.framer.Offset(), err, remedy(err)))
 	}
-	p.unlinked = false
+	p.unlinked, p.unsynced = false, nil
 	return nil
 }
 
