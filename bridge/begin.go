@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/otel-wandb/otel-wandb/bridge/internal/carrier"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
 	"github.com/otel-wandb/otel-wandb/internal/runmode"
 	"github.com/otel-wandb/otel-wandb/internal/semconv"
@@ -58,6 +59,7 @@ func (b *Bridge) begin(ctx context.Context, st state, name string, c *taskConfig
 		Trace: r.self.TraceID(), Span: r.self.SpanID(), Parent: r.parent, Name: name,
 		Run: r.coords, Owner: r.owner, OwnerStart: r.ownerStart,
 	})
+	r.carrier, _ = r.stream.(*carrier.Stream)
 	r.said(r.stream.Start(own))
 	r.stopped = make(chan struct{})
 	ctx, r.cancel = stoppable(ctx)

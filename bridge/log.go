@@ -33,15 +33,21 @@ func (r *Run) LogStep(step int64, values map[string]any) {
 	}
 }
 
-// LogAttrs is Log without a map, for hot loops: it allocates nothing for a
-// value. [Step] among the attributes is the row's step.
+// LogAttrs is Log without a map, for hot loops: it allocates nothing, and attrs
+// can be used again. [Step] among the attributes is the row's step.
 //
 //	run.LogAttrs(bridge.Step(n), attribute.Float64("loss", loss))
 func (r *Run) LogAttrs(attrs ...attribute.KeyValue) {
 	if !r.Recording() {
 		return
 	}
-	at := slices.IndexFunc(attrs, func(kv attribute.KeyValue) bool { return kv.Key == semconv.Step })
+	at := -1
+	for i := range attrs {
+		if attrs[i].Key == semconv.Step {
+			at = i
+			break
+		}
+	}
 	switch {
 	case at < 0:
 		r.row(0, false, attrs, nil)
@@ -65,8 +71,18 @@ func (r *Run) LogHistogram(name string, values []float64) {
 }
 
 func (r *Run) row(step int64, hasStep bool, row []attribute.KeyValue, histograms []string) {
-	if len(row) > 0 {
-		r.said(r.stream.Row(r.now(), step, hasStep, row, histograms))
+	switch {
+	case len(row) == 0:
+	case r.carrier != nil:
+		// Not by the interface, and no time unless the program's clock is another:
+		// a row would move to the heap, and the carrier has a cheaper clock.
+		var at time.Time
+		if r.bridge.time != nil {
+			at = r.bridge.time()
+		}
+		r.said(r.carrier.Row(at, step, hasStep, row, histograms))
+	default:
+		r.said(r.stream.Row(r.now(), step, hasStep, slices.Clone(row), histograms))
 	}
 }
 

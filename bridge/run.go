@@ -8,6 +8,8 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/otel-wandb/otel-wandb/bridge/internal/carrier"
 )
 
 // Run is a task's hold on the W&B run it is on. Several tasks may be on one
@@ -20,16 +22,17 @@ import (
 //
 // ConcurrentSafe: what changes is atomic, or behind a lock.
 type Run struct {
-	place  // zero where the task has no run
-	bridge *Bridge
-	task   string // the task's name
-	span   trace.Span
-	self   trace.SpanContext
-	parent trace.SpanID
-	start  time.Time
-	stream stream               // nil where the task has no run
-	stamp  []attribute.KeyValue // for spans under the task
-	ended  atomic.Bool
+	place   // zero where the task has no run
+	bridge  *Bridge
+	task    string // the task's name
+	span    trace.Span
+	self    trace.SpanContext
+	parent  trace.SpanID
+	start   time.Time
+	stream  stream               // nil where the task has no run
+	carrier *carrier.Stream      // likewise, in tests too
+	stamp   []attribute.KeyValue // for spans under the task
+	ended   atomic.Bool
 
 	cancel   context.CancelCauseFunc // of the task's context
 	stopped  chan struct{}           // nil where the task has no run

@@ -71,12 +71,26 @@ func End(b []byte, mark int) []byte {
 	return slices.Insert(b, mark, length[:binary.PutUvarint(length[:], uint64(n))]...)
 }
 
-// BeginEvent opens a span event; [End] closes it after its attributes.
-func BeginEvent(b []byte, name string, unixNano int64) (_ []byte, mark int) {
-	b, mark = Begin(b, SpanEvent)
-	b = append(b, eventTime)
-	b = binary.LittleEndian.AppendUint64(b, uint64(unixNano))
-	return appendText(b, eventName, name), mark
+// BeginEvent opens a span event. Its name follows ([EventName]), then its
+// attributes, then [EndEvent].
+func BeginEvent(b []byte, unixNano int64) (_ []byte, mark int) {
+	// Two bytes for the length: most rows have 128 bytes to 16 KiB.
+	b = append(b, byte(SpanEvent), 0, 0, eventTime)
+	return binary.LittleEndian.AppendUint64(b, uint64(unixNano)), len(b) - 1
+}
+
+// EventName appends an event's name.
+func EventName(b []byte, name string) []byte { return appendText(b, eventName, name) }
+
+// EndEvent closes the event that began at mark.
+func EndEvent(b []byte, mark int) []byte {
+	n := len(b) - mark
+	if n >= 0x80 && n < 0x4000 {
+		b[mark-2], b[mark-1] = byte(n)|0x80, byte(n>>7)
+		return b
+	}
+	var length [binary.MaxVarintLen64]byte
+	return slices.Replace(b, mark-2, mark, length[:binary.PutUvarint(length[:], uint64(n))]...)
 }
 
 // Attribute appends a key and its value.
@@ -118,7 +132,7 @@ func Bool(b []byte, tag Tag, k string, v bool) []byte {
 func String(b []byte, tag Tag, k, v string) []byte {
 	v = valid(v)
 	b = scalar(b, tag, k, fieldSize(len(v)))
-	return appendText(b, anyString, v)
+	return appendValid(b, anyString, v)
 }
 
 // Strings appends an attribute that is a list of texts.
@@ -133,9 +147,14 @@ func Strings(b []byte, tag Tag, k string, values []string) []byte {
 // scalar appends what stands before a value whose size is known.
 func scalar(b []byte, tag Tag, k string, size int) []byte {
 	k = valid(k)
+	if n := 2 + len(k) + 2 + size; n < 0x80 { // all lengths are one byte
+		b = append(b, byte(tag), byte(n), key, byte(len(k)))
+		b = append(b, k...)
+		return append(b, value, byte(size))
+	}
 	b = append(b, byte(tag))
 	b = binary.AppendUvarint(b, uint64(fieldSize(len(k))+fieldSize(size)))
-	b = appendText(b, key, k)
+	b = appendValid(b, key, k)
 	b = append(b, value)
 	return binary.AppendUvarint(b, uint64(size))
 }
@@ -200,7 +219,7 @@ func appendStrings(b []byte, values []string) []byte {
 	for _, e := range values {
 		e = valid(e)
 		b = binary.AppendUvarint(append(b, element), uint64(fieldSize(len(e))))
-		b = appendText(b, anyString, e)
+		b = appendValid(b, anyString, e)
 	}
 	return End(b, array)
 }
@@ -209,8 +228,10 @@ func appendDouble(b []byte, v float64) []byte {
 	return binary.LittleEndian.AppendUint64(append(b, anyDouble), math.Float64bits(v))
 }
 
-func appendText(b []byte, tag byte, s string) []byte {
-	s = valid(s)
+func appendText(b []byte, tag byte, s string) []byte { return appendValid(b, tag, valid(s)) }
+
+// appendValid is appendText for what has been looked at.
+func appendValid(b []byte, tag byte, s string) []byte {
 	b = append(b, tag)
 	b = binary.AppendUvarint(b, uint64(len(s)))
 	return append(b, s...)

@@ -62,14 +62,37 @@ func TestAttributesAreWhatTheCollectorReads(t *testing.T) {
 		{"empty", attribute.Value{}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			b, mark := BeginEvent(nil, "e", 42)
+			b, mark := BeginEvent(nil, 42)
+			b = EventName(b, "e")
 			b = Attribute(b, OfEvent, "k\xff", tt.in)
-			b = End(b, mark)
+			b = EndEvent(b, mark)
 			e := decodeEvent(t, b)
 			assert.Equal(t, "e", e.Name())
 			assert.Equal(t, pcommon.Timestamp(42), e.Timestamp())
 			assert.Equal(t, map[string]any{"k\uFFFD": tt.want}, e.Attributes().AsRaw())
 		})
+	}
+}
+
+// Keys and events of every length around those where lengths take another byte.
+func TestLengthsOfAllSizes(t *testing.T) {
+	for _, n := range []int{0, 1, 100, 107, 108, 109, 110, 111, 112, 113, 114, 115, 127, 128, 129, 16_300, 16_384, 20_000, 2 << 20} {
+		k := strings.Repeat("k", n)
+		b, mark := BeginEvent([]byte{}, 42)
+		b = Attribute(EventName(b, "e"), OfEvent, k, attribute.Float64Value(0.5))
+		b = Attribute(b, OfEvent, "after", attribute.BoolValue(true))
+		e := decodeEvent(t, EndEvent(b, mark))
+		assert.Equal(t, map[string]any{k: 0.5, "after": true}, e.Attributes().AsRaw(), n)
+	}
+	// The length of the event itself: everything between 16,256 and 16,512 bytes, and around 128.
+	for _, from := range []int{60, 16_256} {
+		for n := range 256 {
+			text := strings.Repeat("t", from+n)
+			b, mark := BeginEvent([]byte{}, 42)
+			b = String(EventName(b, "e"), OfEvent, "k", text)
+			e := decodeEvent(t, EndEvent(b, mark))
+			require.Equal(t, map[string]any{"k": text}, e.Attributes().AsRaw(), from+n)
+		}
 	}
 }
 
@@ -80,8 +103,8 @@ func TestRequestHoldsItsSpans(t *testing.T) {
 	var events []byte
 	for i := range 3 {
 		var mark int
-		events, mark = BeginEvent(events, "e", int64(i))
-		events = End(Int(events, OfEvent, "i", int64(i)), mark)
+		events, mark = BeginEvent(events, int64(i))
+		events = EndEvent(Int(EventName(events, "e"), OfEvent, "i", int64(i)), mark)
 	}
 	resource := Resource([]attribute.KeyValue{attribute.String("service.name", "train")})
 	td := decode(t, Request([]byte{}, resource, "scope", "v1", []Span{

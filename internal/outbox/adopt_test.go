@@ -23,8 +23,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func events(writer string, from, n int) (b []byte) {
 	for i := range n {
 		var mark int
-		b, mark = otlpwire.BeginEvent(b, fmt.Sprint(writer, " ", from+i), int64(from+i))
-		b = otlpwire.End(b, mark)
+		b, mark = otlpwire.BeginEvent(b, int64(from+i))
+		b = otlpwire.EndEvent(otlpwire.EventName(b, fmt.Sprint(writer, " ", from+i)), mark)
 	}
 	return b
 }

@@ -174,6 +174,9 @@ func (s *Spool) drop(seg *segment) error {
 	s.segments[0] = nil
 	s.segments = s.segments[1:]
 	s.grow(seg, -seg.size)
+	if m, ok := seg.store.(*memoryStore); ok && cap(m.b) <= 2*memorySegment {
+		s.spare = m.b[:0] // batches are copies
+	}
 	if err := errors.Join(seg.store.Close(), seg.store.remove()); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}

@@ -43,6 +43,7 @@ type Spool struct {
 	inMemory int64
 	write    []byte // reused
 	read     []byte // reused: what the last batch points into
+	spare    []byte // of a segment in memory that is gone, for the next
 	closed   bool
 }
 
@@ -206,7 +207,11 @@ func (s *Spool) current() (*segment, error) {
 	return s.addSegment(fileStore{f}), nil
 }
 
-func (s *Spool) addMemorySegment() *segment { return s.addSegment(&memoryStore{}) }
+func (s *Spool) addMemorySegment() *segment {
+	m := &memoryStore{b: s.spare}
+	s.spare = nil
+	return s.addSegment(m)
+}
 
 func (s *Spool) addSegment(st store) *segment {
 	s.number++

@@ -3,6 +3,7 @@ package spool
 import (
 	"io"
 	"os"
+	"slices"
 )
 
 // store is where the bytes of a segment lie.
@@ -36,6 +37,9 @@ func (m *memoryStore) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (m *memoryStore) WriteAt(p []byte, off int64) (int, error) {
+	if cap(m.b) > 0 && int(off)+len(p) > cap(m.b) {
+		m.b = slices.Grow(m.b[:off], memorySegment+memorySegment/4) // it will be full: no copies on the way there
+	}
 	m.b = append(m.b[:off], p...) // only ever at the end
 	return len(p), nil
 }

@@ -22,6 +22,7 @@ type Pipeline struct {
 	cfg        Config
 	writer     string
 	writerAttr []byte // wandb.writer, encoded
+	rowHead    []byte // likewise the name of a row's event, and the writer
 	spool      *spool.Spool
 	report     *reporter
 	wake       wakers
@@ -109,6 +110,7 @@ func Start(cfg Config) (*Pipeline, error) {
 		*c = make(chan struct{}, 1)
 	}
 	p.writerAttr = otlpwire.String(nil, otlpwire.OfEvent, semconv.Writer, p.writer)
+	p.rowHead = append(otlpwire.EventName(nil, semconv.EventLog), p.writerAttr...)
 	p.openSpool()
 	p.aside = aside{dir: cfg.Dir, writer: p.writer, room: cfg.MaxBytes}
 	p.progress.init()

@@ -75,6 +75,18 @@ type segment struct {
 	b           []byte
 	count       int
 	first, last int64
+	began       time.Time // its first event without a time of its own; zero: none yet
+}
+
+// now is the time in unix nanoseconds. The wall clock is read once a segment,
+// which is open for a fraction of a second; on from there the monotonic one
+// alone: both together are as much again, for every row.
+func (g *segment) now() int64 {
+	if g.began.IsZero() {
+		g.began = time.Now()
+		return g.began.UnixNano()
+	}
+	return g.began.UnixNano() + int64(time.Since(g.began))
 }
 
 var segments = sync.Pool{New: func() any { return new(segment) }}
@@ -152,7 +164,7 @@ func (s *Stream) tellRefused(unixNano int64, a admission) {
 	}
 	b, mark := s.header(seg.b, semconv.EventSummary, unixNano)
 	b = otlpwire.Int(b, otlpwire.OfEvent, semconv.SummaryRowsRefused, int64(s.run.refused))
-	s.commit(seg, otlpwire.End(b, mark), unixNano)
+	s.commit(seg, otlpwire.EndEvent(b, mark), unixNano)
 	s.run.told = s.run.refused
 }
 
@@ -181,7 +193,7 @@ func (s *Stream) End(t time.Time, exitCode *int64, attrs []attribute.KeyValue) e
 		seg.b = b[:len(seg.b)]
 		return err
 	}
-	s.commit(seg, otlpwire.End(b, mark), t.UnixNano())
+	s.commit(seg, otlpwire.EndEvent(b, mark), t.UnixNano())
 	s.close()
 	s.p.hasten()
 	return nil
@@ -252,9 +264,17 @@ func (s *Stream) refuse(a admission) error {
 // header begins an event. What makes its identity comes first: readers take the
 // first of two attributes with one key.
 func (s *Stream) header(b []byte, name string, unixNano int64) (_ []byte, mark int) {
-	b, mark = otlpwire.BeginEvent(b, name, unixNano)
-	b = otlpwire.Int(b, otlpwire.OfEvent, semconv.Seq, int64(s.run.seq+1))
-	return append(b, s.p.writerAttr...), mark
+	b, mark = otlpwire.BeginEvent(b, unixNano)
+	b = otlpwire.EventName(b, name)
+	b = append(b, s.p.writerAttr...)
+	return otlpwire.Int(b, otlpwire.OfEvent, semconv.Seq, int64(s.run.seq+1)), mark
+}
+
+// rowHeader is header for rows, whose name and writer are encoded once.
+func (s *Stream) rowHeader(b []byte, unixNano int64) (_ []byte, mark int) {
+	b, mark = otlpwire.BeginEvent(b, unixNano)
+	b = append(b, s.p.rowHead...)
+	return otlpwire.Int(b, otlpwire.OfEvent, semconv.Seq, int64(s.run.seq+1)), mark
 }
 
 // commit makes what was encoded part of the segment, and gives it its number:
@@ -300,7 +320,7 @@ func (s *Stream) event(name string, t time.Time, attrs []attribute.KeyValue, a a
 		}
 		return err
 	}
-	s.commit(seg, otlpwire.End(b, mark), t.UnixNano())
+	s.commit(seg, otlpwire.EndEvent(b, mark), t.UnixNano())
 	if a == always || name == semconv.EventAlert {
 		s.p.hasten()
 	}
