@@ -52,6 +52,8 @@ type Online struct {
 	flows  sync.WaitGroup // streams at work
 	work   sync.WaitGroup // everything else
 
+	retryLock time.Duration // how often a run is asked for that another program uploads
+
 	mu      sync.Mutex // guards everything below
 	streams map[runid.Coordinates]*Stream
 	closed  bool
@@ -95,7 +97,7 @@ func New(cfg Config) *Online {
 	if cfg.StopAsked == nil {
 		cfg.StopAsked = func(runid.Coordinates) {}
 	}
-	o := &Online{cfg: cfg, streams: map[runid.Coordinates]*Stream{}}
+	o := &Online{cfg: cfg, retryLock: 10 * time.Second, streams: map[runid.Coordinates]*Stream{}}
 	o.ctx, o.cancel = context.WithCancelCause(context.Background())
 	o.work.Go(o.watch)
 	return o
@@ -127,7 +129,7 @@ func (o *Online) stream(key runid.Coordinates, folder *runlog.Folder, logs []str
 // leftOver tells whether a run's parts hold something that was to be uploaded
 // and was not: parts of an exporter with upload, or an upload under way.
 func (o *Online) leftOver(key runid.Coordinates, folder *runlog.Folder, parts []runview.PartInfo) (logs []string) {
-	at, err := upload.ReadProgress(o.position(key, folder))
+	at, err := upload.ReadProgress(destination(key, folder).position)
 	ours := err != nil || at != nil // a position that cannot be read is one
 	for _, p := range parts {
 		ours = ours || !p.Offline

@@ -134,9 +134,6 @@ func (s *Stream) work(ctx context.Context) {
 	}
 }
 
-// retryLock is how often a run is asked for that another program uploads.
-const retryLock = 10 * time.Second
-
 // once makes an uploader and lets it work.
 func (s *Stream) once(ctx context.Context) error {
 	unlock, err := s.lock(ctx)
@@ -162,7 +159,7 @@ func (s *Stream) lock(ctx context.Context) (unlock func() error, err error) {
 			said = true
 			s.o.cfg.Logger.Info("another program uploads this run: it is taken over when that is done", zap.Stringer("run", s.key))
 		}
-		t := time.NewTimer(retryLock)
+		t := time.NewTimer(s.o.retryLock)
 		select {
 		case <-t.C:
 		case <-ctx.Done():
@@ -173,17 +170,21 @@ func (s *Stream) lock(ctx context.Context) (unlock func() error, err error) {
 }
 
 func (s *Stream) uploader() (*upload.Uploader, error) {
-	client, pacer, err := s.o.cfg.Way(s.key)
+	to := destination(s.key, s.folder)
+	if to.err != nil {
+		return nil, &upload.Failure{Run: to.path, Err: to.err}
+	}
+	client, pacer, err := s.o.cfg.Way(to.key)
 	if err != nil {
-		return nil, &upload.Failure{Run: s.path(), Err: err}
+		return nil, &upload.Failure{Run: to.path, Err: err}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.up = upload.New(upload.Options{
 		Client:   client,
-		Run:      s.path(),
-		Parts:    s.toSend(),
-		Position: s.o.position(s.key, s.folder),
+		Run:      to.path,
+		Parts:    s.toSend(to),
+		Position: to.position,
 		Follow:   s.follow,
 		Alive:    s.alive,
 		Pacer:    pacer,
@@ -201,28 +202,43 @@ func (s *Stream) uploader() (*upload.Uploader, error) {
 
 // toSend are the logs that are there. Where nothing is known of an upload, those
 // are left out that `wandb sync` has uploaded: an exporter without upload wrote them.
-func (s *Stream) toSend() (logs []string) {
-	at, err := upload.ReadProgress(s.o.position(s.key, s.folder))
+func (s *Stream) toSend(to where) (logs []string) {
+	at, err := upload.ReadProgress(to.position)
 	fresh := at == nil && err == nil
 	for i, log := range s.logs {
 		name, _ := runlog.ParseDirName(partOf(log), time.Local)
-		if fresh && name.Offline && i < len(s.logs)-1 && exists(log+".synced") {
-			continue
-		}
-		if exists(log) {
+		bySync := fresh && name.Offline && i < len(s.logs)-1 && exists(log+".synced")
+		if exists(log) && !bySync && !slices.Contains(to.synced, partOf(log)) {
 			logs = append(logs, log)
 		}
 	}
 	return logs
 }
 
-func (s *Stream) path() wandb.Path {
-	return wandb.Path{Entity: s.key.Entity, Project: s.key.Project, Run: s.key.ID}
+// where is what a run is called at W&B, and where its upload keeps how far it is.
+type where struct {
+	key      runid.Coordinates
+	path     wandb.Path
+	position string
+	synced   []string // parts that `wandb sync` has uploaded
+	err      error
 }
 
-// position is where a run's upload keeps where it is.
-func (o *Online) position(key runid.Coordinates, folder *runlog.Folder) string {
-	return upload.PositionFile(folder.Dir(), key.Host, wandb.Path{Entity: key.Entity, Project: key.Project, Run: key.ID})
+// destination is where a run goes: to what its log calls it, unless somebody
+// sent it elsewhere with `otel-wandb sync`.
+func destination(key runid.Coordinates, folder *runlog.Folder) (to where) {
+	to.key, to.path = key, pathOf(key)
+	target, err := upload.ReadTarget(folder.Dir(), to.path)
+	if to.err = err; target != nil {
+		to.key = runid.Coordinates{Host: target.Host, Entity: target.Run.Entity, Project: target.Run.Project, ID: target.Run.Run}
+		to.path, to.synced = target.Run, target.Synced
+	}
+	to.position = upload.PositionFile(folder.Dir(), to.key.Host, to.path)
+	return to
+}
+
+func pathOf(key runid.Coordinates) wandb.Path {
+	return wandb.Path{Entity: key.Entity, Project: key.Project, Run: key.ID}
 }
 
 // notice logs and counts what an uploader has to say. It is called by the
