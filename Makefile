@@ -33,9 +33,11 @@ step = @echo "==> $(1)"; start=$$SECONDS; $(2); echo "    done in $$((SECONDS - 
 build: bin/otelcol-wandb bin/otel-wandb ## build bin/otelcol-wandb (the collector) and bin/otel-wandb (the tool)
 	@echo "==> $^ are up to date"
 
+# With ONLINE=1 the runs are uploaded while they run: to a stand-in W&B, or to the
+# real one of WANDB_BASE_URL and WANDB_API_KEY.
 .PHONY: demo
 demo: bin/otelcol-wandb bin/otel-wandb bin/examples/workflow bin/examples/demo ## a training workflow becomes W&B runs, on this machine, in seconds
-	@bin/examples/demo
+	@bin/examples/demo $(if $(ONLINE),-online)
 
 .PHONY: test
 test: ## build, vet, lint and every test under the race detector
@@ -129,7 +131,7 @@ bin/otel-wandb: $(SOURCES)
 bin/examples/workflow: go.mod $(wildcard examples/workflow/*.go) $(shell find bridge internal -name '*.go' ! -name '*_test.go')
 	$(call step,build $@,$(GO_BUILD) -o $@ ./examples/workflow)
 
-bin/examples/demo: go.mod $(wildcard examples/workflow/demo/*.go)
+bin/examples/demo: go.mod $(wildcard examples/workflow/demo/*.go) $(wildcard internal/wandbtest/*.go)
 	$(call step,build $@,$(GO_BUILD) -o $@ ./examples/workflow/demo)
 
 # The builder writes Go code and a module of its own; compiling is left to the go

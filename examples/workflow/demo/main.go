@@ -8,7 +8,10 @@
 //	    └──► <dir>/otlp.jsonl                      └──► otel-wandb ls
 //	               └──► otel-wandb explain
 //
-// `make demo` builds all of it and runs this. The ports are free ones, the
+// With -online the collector uploads the runs too, to a stand-in W&B or to a
+// real one, and the demo waits until W&B has them.
+//
+// `make demo` builds all of it and runs this, `make demo ONLINE=1` with -online. The ports are free ones, the
 // folder is a new one each time, and nothing is left running, also not when it
 // is interrupted.
 package main
@@ -48,6 +51,7 @@ type options struct {
 	collector, tool, workflow string // programs
 	config                    string // of the collector
 	dir                       string // in which each demo makes a folder
+	online                    bool
 }
 
 func demo(ctx context.Context, args []string, out io.Writer) (err error) {
@@ -58,8 +62,12 @@ func demo(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags.StringVar(&o.workflow, "workflow", "bin/examples/workflow", "the program that is instrumented")
 	flags.StringVar(&o.config, "config", "collector-config/laptop.yaml", "the collector's configuration")
 	flags.StringVar(&o.dir, "dir", "bin/demo", "make a folder for this demo in here")
+	flags.BoolVar(&o.online, "online", false, "upload the runs while they run, to a stand-in W&B or to that of WANDB_BASE_URL and WANDB_API_KEY")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if o.online {
+		o.config = filepath.Join(filepath.Dir(o.config), "wandb.yaml")
 	}
 	for _, path := range []string{o.collector, o.tool, o.workflow, o.config} {
 		if _, err := os.Stat(path); err != nil {
@@ -71,12 +79,19 @@ func demo(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	otlp := filepath.Join(dir, "otlp.jsonl")
-	s := newScreen(out)
+	s := newScreen(out, o.online)
+	var w *wandb
+	if o.online {
+		if w, err = chooseWandb(); err != nil {
+			return err
+		}
+		defer w.close()
+	}
 
 	s.step("start the collector", o.collector+" --config "+o.config)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c, err := startCollector(ctx, &o, dir)
+	c, err := startCollector(ctx, &o, dir, w)
 	if c != nil {
 		defer func() { // whatever happens below, it ends here
 			if stopped := c.stop(); err == nil {
@@ -101,6 +116,21 @@ func demo(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	s.done("%s", progress(runs))
+
+	if w != nil {
+		s.step("wait until W&B has them", w.what)
+		there, err := uploaded(ctx, &o, s, dir)
+		if err != nil {
+			return err
+		}
+		s.done("%s", progressThere(there))
+		for i := range there {
+			fmt.Fprintf(out, "      %s  %s\n", there[i].Name, there[i].AtWandb.URL)
+		}
+		if err := w.checkStandIn(); err != nil {
+			return err
+		}
+	}
 
 	s.step("stop the collector", "SIGTERM")
 	if err := c.stop(); err != nil {

@@ -84,6 +84,18 @@ func TestDemo(t *testing.T) {
 	together.Wait()
 }
 
+// The same, uploaded to the stand-in while it runs.
+func TestDemoOnline(t *testing.T) {
+	t.Setenv("WANDB_BASE_URL", "")
+	t.Setenv("WANDB_API_KEY", "")
+	var out bytes.Buffer
+	require.NoError(t, demo(t.Context(), args(t, "-workflow", builtWorkflow(t), "-online"), &out), "%s", &out)
+	assert.Contains(t, out.String(), "at W&B: 3 runs, 338 rows; ended 3")
+	assert.Contains(t, out.String(), "/runs/")
+	assert.Contains(t, out.String(), "Everything is as it must be")
+	assertGone(t, out.String())
+}
+
 var address = regexp.MustCompile(`OTLP at (\S+) \(gRPC\)`)
 
 // assertGone asserts that the collector has ended which the demo speaks of.
@@ -172,9 +184,9 @@ func TestCheckExplained(t *testing.T) {
 func TestCheckOnDisk(t *testing.T) {
 	zero, one := int32(0), int32(1)
 	right := []onDisk{
-		{"train-workflow-0123ab", "finished", &zero, 313},
-		{"probe-lr-0123ab", "finished", &zero, 20},
-		{"probe-large-batch-0123ab", "failed", &one, 5},
+		{Name: "train-workflow-0123ab", State: "finished", Exit: &zero, Rows: 313},
+		{Name: "probe-lr-0123ab", State: "finished", Exit: &zero, Rows: 20},
+		{Name: "probe-large-batch-0123ab", State: "failed", Exit: &one, Rows: 5},
 	}
 	require.NoError(t, checkOnDisk(right))
 	for want, change := range map[string]func([]onDisk){

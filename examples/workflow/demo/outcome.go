@@ -69,6 +69,12 @@ type onDisk struct {
 	State string `json:"state"`
 	Exit  *int32 `json:"exit_code"`
 	Rows  int    `json:"rows"`
+	// AtWandb is there where the run is uploaded.
+	AtWandb *struct {
+		URL  string `json:"url"`
+		Rows int    `json:"rows"`
+		Done bool   `json:"done"`
+	} `json:"at_wandb"`
 }
 
 func (r *onDisk) ended() bool { return r.Exit != nil }

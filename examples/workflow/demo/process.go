@@ -56,7 +56,7 @@ type collector struct {
 }
 
 // startCollector starts the collector and returns when it takes data.
-func startCollector(ctx context.Context, o *options, dir string) (*collector, error) {
+func startCollector(ctx context.Context, o *options, dir string, w *wandb) (*collector, error) {
 	c := &collector{log: dir + "/collector.log", exited: make(chan struct{})}
 	// Port 0: the system gives a free one, and the collector's log says which.
 	// So a demo is never in the way of a collector that runs already, nor it in ours.
@@ -65,6 +65,9 @@ func startCollector(ctx context.Context, o *options, dir string) (*collector, er
 		"--set", "receivers.otlp.protocols.http.endpoint=127.0.0.1:0",
 		"--set", "exporters.wandb.finish.linger=1s")
 	c.cmd.Env = append(c.cmd.Env, "WANDB_DIR="+dir)
+	if w != nil {
+		c.cmd.Env = append(c.cmd.Env, w.env...)
+	}
 	file, err := os.Create(c.log)
 	if err != nil {
 		return nil, err

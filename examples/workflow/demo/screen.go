@@ -15,12 +15,16 @@ type screen struct {
 	out      io.Writer
 	terminal bool
 	steps    int
+	of       int
 	began    time.Time
 	start    time.Time
 }
 
-func newScreen(out io.Writer) *screen {
-	s := &screen{out: out, start: time.Now()}
+func newScreen(out io.Writer, online bool) *screen {
+	s := &screen{out: out, start: time.Now(), of: 4}
+	if online {
+		s.of++
+	}
 	if f, ok := out.(*os.File); ok {
 		if fi, err := f.Stat(); err == nil {
 			s.terminal = fi.Mode()&os.ModeCharDevice != 0
@@ -32,7 +36,7 @@ func newScreen(out io.Writer) *screen {
 func (s *screen) step(what, how string) {
 	s.steps++
 	s.began = time.Now()
-	fmt.Fprintf(s.out, "[%d/4] %s\n      %s\n", s.steps, what, how)
+	fmt.Fprintf(s.out, "[%d/%d] %s\n      %s\n", s.steps, s.of, what, how)
 }
 
 // live shows text until the next line replaces it.

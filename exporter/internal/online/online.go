@@ -153,8 +153,8 @@ func (o *Online) TakeUp(root *runlog.Root) {
 }
 
 func (o *Online) takeUp(root *runlog.Root) error {
-	all, err := runview.List(root.Dir())
-	errs := []error{err}
+	all, listErr := runview.List(root.Dir())
+	errs := []error{listErr}
 	n := 0
 	for k, parts := range runview.Group(all) {
 		if o.ctx.Err() != nil {

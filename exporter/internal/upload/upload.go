@@ -623,7 +623,7 @@ func (u *Uploader) turn(ctx context.Context, kind Kind, pending int64, urgent bo
 			Run: u.state.path(), Kind: kind, Bytes: pending, Urgent: urgent, Alive: alive,
 			Since: time.Since(u.lastSent), Woken: u.wake,
 		})
-		again := err != nil && context.Cause(waiting) == errHasten
+		again := err != nil && errors.Is(context.Cause(waiting), errHasten)
 		done(nil)
 		u.mu.Lock()
 		u.hurry = nil
