@@ -327,6 +327,7 @@ func (e *Engine) Tick() {
 	}
 	e.finishWaiters(req, req.wait())
 
+	e.root.LinkLatest()
 	done := make([]chan struct{}, len(e.shards))
 	for i, s := range e.shards {
 		done[i] = s.tick(now)

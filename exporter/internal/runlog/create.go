@@ -50,7 +50,7 @@ func (f *Folder) CreateWith(files map[string][]byte, runID string, start time.Ti
 		return nil, fmt.Errorf("log of run %q in %s: %w; %s", runID, f.dir, err, remedy(err))
 	}
 	if f.root.opts.LatestRun {
-		f.pointLatest(name)
+		f.newest(name)
 	}
 	dir := filepath.Join(f.dir, name)
 	p := &Part{
@@ -118,6 +118,40 @@ func (f *Folder) place(temp, runID string, t time.Time) (string, error) {
 		t = t.Add(time.Second)
 	}
 	return "", fmt.Errorf("the names of %d seconds from the start are taken", maxSeconds)
+}
+
+// linkEvery is how often latest-run is made anew where many runs begin: it costs
+// as much as the rest of making a run.
+const linkEvery = 500 * time.Millisecond
+
+// newest notes the newest part, for latest-run: at once, or with LinkLatest.
+func (f *Folder) newest(name string) {
+	f.latest.Lock()
+	defer f.latest.Unlock()
+	f.latest.name = name
+	if time.Since(f.latest.at) >= linkEvery {
+		f.linkLatest()
+	}
+}
+
+// LinkLatest makes latest-run point to the newest part of each folder.
+func (r *Root) LinkLatest() {
+	r.mu.Lock()
+	folders := slices.Collect(maps.Values(r.folders))
+	r.mu.Unlock()
+	for _, f := range folders {
+		f.latest.Lock()
+		f.linkLatest()
+		f.latest.Unlock()
+	}
+}
+
+// linkLatest does what is due. The lock of latest is held.
+func (f *Folder) linkLatest() {
+	if f.latest.name != "" {
+		f.pointLatest(f.latest.name)
+		f.latest.name, f.latest.at = "", time.Now()
+	}
 }
 
 // pointLatest makes latest-run point to the part. It is a convenience for

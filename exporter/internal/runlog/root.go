@@ -77,6 +77,12 @@ type Folder struct {
 	root  *Root
 	dir   string
 	locks lockFile
+
+	latest struct { // what latest-run is to point to
+		sync.Mutex
+		name string // "": it does
+		at   time.Time
+	}
 }
 
 // Folder returns the folder of an entity on a host, and creates it when it is
@@ -144,6 +150,7 @@ func (r *Root) forget(p *Part) {
 // Close syncs what the policy wants synced, closes all files and gives up all
 // locks. Parts stay on the disk as they are, open, to be reopened.
 func (r *Root) Close() error {
+	r.LinkLatest()
 	errs := []error{r.SyncDirty(), r.handles.closeAll()}
 	r.mu.Lock()
 	defer r.mu.Unlock()
