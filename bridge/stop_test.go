@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,4 +102,23 @@ func TestStopped_NoKey(t *testing.T) {
 	run.End(nil)
 	require.NoError(t, p.Shutdown(t.Context()))
 	assert.Empty(t, p.said())
+}
+
+// Tests of programs run in bubbles, where a context that is cancelled from
+// outside ends the whole test program.
+func TestATasksContextInABubble(t *testing.T) {
+	br, err := New(WithSink(nowhere{}), WithDir(""), WithTracerProvider(noTracing()))
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, br.Shutdown(context.Background())) }()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, run, err := StartTask(br.Context(context.Background()), "task") // t.Context() is cancelled inside
+		require.NoError(t, err)
+		_, cancel := context.WithCancel(ctx)
+		cancel()
+		run.End(nil)
+	})
+	ran := make(chan struct{})
+	runtime.AddCleanup(new([64]byte), func(ran chan struct{}) { close(ran) }, ran)
+	runtime.GC()
+	<-ran // and those of before have run, or died
 }
