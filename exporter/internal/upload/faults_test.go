@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,7 +23,8 @@ type fault = wandbtest.Fault
 var faults = map[string]fault{
 	"302": {Status: 302}, "400": {Status: 400}, "401": {Status: 401}, "403": {Status: 403}, "404": {Status: 404},
 	"408": {Status: 408}, "409": {Status: 409}, "410": {Status: 410}, "413": {Status: 413}, "422": {Status: 422},
-	"429": {Status: 429, RetryAfter: "90"}, "500": {Status: 500}, "501": {Status: 501}, "503": {Status: 503},
+	"429": {Status: 429, RetryAfter: "90"}, "429 without a time": {Status: 429, Times: 3},
+	"500": {Status: 500}, "501": {Status: 501}, "502": {Status: 502}, "503": {Status: 503}, "504": {Status: 504},
 	"503 for hours": {Status: 503, Times: 300},
 	"reset":         {Reset: true}, "resets": {Reset: true, Times: 60},
 	"lost": {Lost: true}, "lost, often": {Lost: true, Times: 30},
@@ -29,22 +32,83 @@ var faults = map[string]fault{
 	"errors in a 200": {Errors: []string{"boom"}},
 }
 
-// requests are all kinds that an upload makes, by endpoint and how many of it
-// come before.
-var requests = map[string]struct {
+// passing are those of them that pass by themselves: no upload stops for them.
+var passing = []string{
+	"408", "429", "429 without a time", "500", "502", "503", "503 for hours", "504",
+	"reset", "resets", "lost", "lost, often", "stall",
+}
+
+// place is a request of an upload: the nth to its endpoint.
+type place struct {
 	endpoint string
 	nth      int
-}{
+}
+
+// requests are all that the upload of the sample's three parts makes: see
+// TestTheMatrixIsWhole.
+var requests = map[string]place{
 	"features":      {"ServerFeaturesQuery", 1},
 	"resume status": {"RunResumeStatus", 1},
 	"first upsert":  {"UpsertBucket", 1},
-	"later upsert":  {"UpsertBucket", 2},
-	"next part":     {"UpsertBucket", 3},
 	"lines":         {wandbtest.FileStream, 1},
-	"more lines":    {wandbtest.FileStream, 2},
-	"last lines":    {wandbtest.FileStream, 3},
-	"complete":      {wandbtest.FileStream, 4},
 	"alert":         {"NotifyScriptableRunAlert", 1},
+	"later upsert":  {"UpsertBucket", 2},
+	"more lines":    {wandbtest.FileStream, 2},
+	"next part":     {"UpsertBucket", 3},
+	"its lines":     {wandbtest.FileStream, 3},
+	"tags there":    {"RunResumeStatus", 2},
+	"tags":          {"UpsertBucket", 4},
+	"last lines":    {wandbtest.FileStream, 4},
+	"complete":      {wandbtest.FileStream, 5},
+}
+
+// placeOf is where a request comes among those of its endpoint; counts has those
+// before it.
+func placeOf(r wandbtest.Request, counts map[string]int) place {
+	endpoint := r.Operation
+	switch {
+	case strings.HasPrefix(r.Path, "/storage/"):
+		endpoint = wandbtest.Storage
+	case endpoint == "":
+		endpoint = wandbtest.FileStream
+	}
+	counts[endpoint]++
+	return place{endpoint, counts[endpoint]}
+}
+
+// threeParts are what the matrix uploads.
+func (f *fixture) threeParts() {
+	f.sample()
+	f.second()
+	opening := opening(start.Add(2*time.Minute), item{Key: "lr", JSON: "0.3"}, item{Key: "seed", JSON: "9007199254740993"})
+	opening[1].Run.Tags = []string{"b"} // joined to those that people may have set
+	f.write(3, opening...)
+	f.write(3, summary("loss.min", "0.125", "_step", "5", "_runtime", "5.5", "_wandb.runtime", "5"), row(6, "loss", "0.1"), line("third", true), exit(0))
+}
+
+// The matrix has every request that its upload makes.
+func TestTheMatrixIsWhole(t *testing.T) {
+	bubble(t, wandbtest.Options{}, func(f *fixture) {
+		t := f.T
+		f.threeParts()
+		require.NoError(t, f.uploader(following).Run(t.Context()))
+		made, counts := map[place]bool{}, map[string]int{}
+		for _, r := range f.server.Requests() {
+			if at := placeOf(r, counts); at.endpoint != wandbtest.Storage { // of files the first and the last do
+				made[at] = true
+			}
+		}
+		listed := map[place]bool{}
+		for _, at := range requests {
+			if at.endpoint != wandbtest.Storage {
+				listed[at] = true
+			}
+		}
+		assert.Equal(t, made, listed)
+		last := f.server.Requests()[len(f.server.Requests())-1]
+		assert.JSONEq(t, `{"complete":true,"exitcode":0}`, string(last.Body))
+		assert.Equal(t, []string{"a", "b"}, f.whole(1).Tags)
+	})
 }
 
 // Each fault at each kind of request: the upload survives it, or stops and says
@@ -59,8 +123,7 @@ func TestFaults(t *testing.T) {
 			t.Run(request+" "+name, func(t *testing.T) {
 				bubble(t, wandbtest.Options{}, func(f *fixture) {
 					t := f.T
-					f.sample()
-					f.second()
+					f.threeParts()
 					ft.Nth = at.nth
 					f.server.Script(at.endpoint, ft)
 					stops := 0
@@ -89,48 +152,63 @@ func TestFaults(t *testing.T) {
 							assert.Equal(t, Retrying, n.Kind, "%v", n.Err)
 						}
 					}
-					f.whole(alerts)
-					made := 0
-					for _, r := range f.server.Requests() {
-						if r.Operation == at.endpoint || r.Operation == "" && at.endpoint == wandbtest.FileStream {
-							made++
-						}
+					assert.Equal(t, []string{"a", "b"}, f.whole(alerts).Tags)
+					if slices.Contains(passing, name) {
+						assert.Zero(t, stops)
 					}
-					assert.GreaterOrEqual(t, made, at.nth, "the fault has come")
+					counts, came := map[string]int{}, false
+					for _, r := range f.server.Requests() {
+						came = placeOf(r, counts) == at && (ft.Status == 0 || r.Status == ft.Status) || came
+					}
+					assert.True(t, came, "the fault")
 				})
 			})
 		}
 	}
 }
 
-// Each fault at the heartbeats of a run that says nothing.
-func TestFaultsOfHeartbeats(t *testing.T) {
-	for name, ft := range faults {
-		if ft.Errors != nil {
-			continue
-		}
-		t.Run(name, func(t *testing.T) {
-			bubble(t, wandbtest.Options{}, func(f *fixture) {
-				t := f.T
-				f.write(1, opening(start)...)
-				f.write(1, row(0, "x", "1"))
-				ft.Nth = 3
-				f.server.Script(wandbtest.FileStream, ft)
-				go func() {
-					time.Sleep(6 * time.Hour) // longer than any fault
-					f.write(1, row(1, "x", "2"), exit(0))
-				}()
-				for stops := 0; ; stops++ {
-					err := f.uploader(following).Run(t.Context())
-					if err == nil {
-						break
+// Each fault at what a run that says nothing sends: that it lives, and that it
+// may soon be silent.
+func TestFaultsOfSilence(t *testing.T) {
+	for _, want := range []string{`{}`, `{"preempting":true}`} {
+		for name, ft := range faults {
+			if ft.Errors != nil {
+				continue
+			}
+			t.Run(want+" "+name, func(t *testing.T) {
+				bubble(t, wandbtest.Options{}, func(f *fixture) {
+					t := f.T
+					f.write(1, opening(start)...)
+					f.write(1, row(0, "x", "1"))
+					ft.Nth = 3
+					f.server.Script(wandbtest.FileStream, ft)
+					u := f.uploader(following)
+					go func() {
+						time.Sleep(45 * time.Second) // one heartbeat
+						if want != `{}` {
+							u.Preempting()
+						}
+						time.Sleep(6 * time.Hour) // longer than any fault
+						f.write(1, row(1, "x", "2"), exit(0))
+					}()
+					stops := 0
+					for ; u.Run(t.Context()) != nil; stops++ {
+						require.False(t, wandb.IsTransient(u.Status().Err), "%v", u.Status().Err)
+						require.Less(t, stops, 2)
 					}
-					require.False(t, wandb.IsTransient(err), "%v", err)
-					require.Less(t, stops, 2)
-				}
-				f.whole(0)
+					if slices.Contains(passing, name) {
+						assert.Zero(t, stops)
+					}
+					counts := map[string]int{}
+					for _, r := range f.server.Requests() {
+						if placeOf(r, counts) == (place{wandbtest.FileStream, 3}) {
+							assert.JSONEq(t, want, string(r.Body))
+						}
+					}
+					f.whole(0)
+				})
 			})
-		})
+		}
 	}
 }
 
