@@ -88,3 +88,27 @@ func (k keeper) Inject(ctx context.Context, to propagation.TextMapCarrier) {
 	}
 	k.TextMapPropagator.Inject(ctx, to)
 }
+
+// RunPropagator is for the instrumentation of a connection to a server of one's
+// own, as [Transport] is for HTTP: what is called over it is under the calling
+// task, and where the server trusts its callers ([TrustCallers]) its tasks join
+// the run. Who is called is the connection's matter: give it to no client of
+// strangers. It speaks W3C trace context and baggage.
+//
+//	conn, err := grpc.NewClient("evaluator.internal:443", credentials, grpc.WithStatsHandler(
+//		otelgrpc.NewClientHandler(otelgrpc.WithPropagators(bridge.RunPropagator()))))
+//
+// The server takes otelgrpc.NewServerHandler, with any propagator for W3C's
+// trace context and baggage: this one, or that of [Setup].
+//
+// ConcurrentSafe: it has no state.
+func RunPropagator() propagation.TextMapPropagator {
+	return teller{propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})}
+}
+
+type teller struct{ propagation.TextMapPropagator }
+
+func (t teller) Inject(ctx context.Context, to propagation.TextMapCarrier) {
+	ctx = baggage.ContextWithBaggage(ctx, withMembers(ctx, baggage.FromContext(ctx)))
+	t.TextMapPropagator.Inject(ctx, to)
+}
