@@ -40,6 +40,11 @@ type Config struct {
 	AllowedEntities []string `mapstructure:"allowed_entities"`
 	AllowedProjects []string `mapstructure:"allowed_projects"`
 
+	// ClientIdentity names attributes of an authenticated client, as the
+	// receiver's authenticator gives them; the first that there is says who it is.
+	// A run is written by the client that opened it, and by no other.
+	ClientIdentity []string `mapstructure:"client_identity"`
+
 	// Mode is "offline": runs are written to disk, for `otel-wandb sync` or
 	// `wandb sync`; or "online": they go to W&B as well, while they run.
 	Mode string `mapstructure:"mode"`

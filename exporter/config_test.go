@@ -53,7 +53,8 @@ func TestConfigs(t *testing.T) {
 			Dir: "/data/runs", Host: "https://wandb.example/", Entity: "ada", Project: "digits",
 			AllowedHosts:    []string{"https://api.wandb.ai", "http://localhost:8080/"},
 			AllowedEntities: []string{"team-*"}, AllowedProjects: []string{"mnist", "cifar-*"},
-			Mode: modeOnline, APIKey: "0123456789012345678901234567890123456789",
+			ClientIdentity: []string{"subject", "username"},
+			Mode:           modeOnline, APIKey: "0123456789012345678901234567890123456789",
 			Credentials: []Credential{
 				{Entity: "team-a", IdentityTokenFile: "/run/token"},
 				{Host: "http://localhost:8080", APIKey: "local-9876543210987654321098765432109876543210"},

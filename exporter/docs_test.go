@@ -178,6 +178,9 @@ func keysOf(into map[string]any, parent string, v reflect.Value) {
 			keysOf(into, key+"::", f)
 		case f.Kind() == reflect.Slice:
 			into[key] = "none"
+			if words, ok := f.Interface().([]string); ok && len(words) > 0 {
+				into[key] = strings.Join(words, "`, `")
+			}
 			if field.Type.Elem().Kind() == reflect.Struct {
 				keysOf(into, key+"[]::", reflect.Zero(field.Type.Elem()))
 			}

@@ -25,12 +25,13 @@ func NewFactory() exporter.Factory {
 
 func createDefaultConfig() component.Config {
 	return &Config{
-		Dir:      ".",
-		Host:     "https://api.wandb.ai",
-		Project:  "uncategorized", // as W&B's own client has it
-		Mode:     modeOffline,
-		Upload:   Upload{HTTP: confighttp.NewDefaultClientConfig()},
-		Rootless: open,
+		Dir:            ".",
+		Host:           "https://api.wandb.ai",
+		Project:        "uncategorized", // as W&B's own client has it
+		ClientIdentity: []string{"subject", "username"},
+		Mode:           modeOffline,
+		Upload:         Upload{HTTP: confighttp.NewDefaultClientConfig()},
+		Rootless:       open,
 		Placement: Placement{
 			By: ancestors, UnknownParent: wait,
 			Settle: time.Minute, Retention: 24 * time.Hour,

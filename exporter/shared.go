@@ -141,7 +141,7 @@ func (m *member) consumeTraces(ctx context.Context, td ptrace.Traces) error {
 	if err != nil {
 		return err
 	}
-	return m.report(e.Traces(ctx, td))
+	return m.report(e.Traces(identified(ctx, m.cfg.ClientIdentity), td))
 }
 
 func (m *member) consumeLogs(ctx context.Context, ld plog.Logs) error {
@@ -149,7 +149,7 @@ func (m *member) consumeLogs(ctx context.Context, ld plog.Logs) error {
 	if err != nil {
 		return err
 	}
-	return m.report(e.Logs(ctx, ld))
+	return m.report(e.Logs(identified(ctx, m.cfg.ClientIdentity), ld))
 }
 
 // report tells the Collector, and its log, when requests begin to fail, and

@@ -170,6 +170,11 @@ func (e *Engine) consume(ctx context.Context, size int64, read func() intake.Req
 	e.count.add(CountRequests, 1)
 
 	data := read()
+	if client := clientOf(ctx); client != "" {
+		for i := range data.Units {
+			data.Units[i].Subject.Client = client
+		}
+	}
 	req := newRequest()
 	e.mu.Lock()
 	if e.place.behind() {

@@ -57,8 +57,9 @@ type builder struct {
 }
 
 type contextKey struct {
-	d    *placement.Decision
-	task bool
+	d      *placement.Decision
+	task   bool
+	client string
 }
 
 func (b *builder) add(s *placement.Subject, p *intake.Payload, d *placement.Decision) {
@@ -88,7 +89,7 @@ func (b *builder) parcel(key runid.Coordinates) *parcel {
 }
 
 func (b *builder) context(s *placement.Subject, d *placement.Decision) *run.Context {
-	key := contextKey{d, s.Task != nil && d.Span == s.Span}
+	key := contextKey{d, s.Task != nil && d.Span == s.Span, s.Client}
 	if b.lastCtx != nil && key == b.lastKey {
 		return b.lastCtx
 	}
@@ -98,6 +99,7 @@ func (b *builder) context(s *placement.Subject, d *placement.Decision) *run.Cont
 	}
 	c := &run.Context{
 		OwnerSpan: run.SpanID(d.OwnerSpan), OwnerStart: d.OwnerStart, Trace: d.Trace, Group: d.Group, AskedID: d.AskedID,
+		Client: s.Client,
 	}
 	if key.task {
 		c.Role = roles[d.Role]

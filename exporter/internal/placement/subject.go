@@ -91,6 +91,9 @@ type Subject struct {
 	Resource *runid.Coordinates // what the resource says; shared by all its spans
 	// Fingerprint tells a repeat from another item while it waits.
 	Fingerprint uint64
+	// Client is who sent it, where senders are authenticated. Placement does not
+	// look at it: the run does.
+	Client string
 }
 
 // Role is what a task is on its run.

@@ -210,4 +210,5 @@ type Context struct {
 	Trace      [16]byte
 	Group      string // the run's group where its owner names none
 	AskedID    string // the id asked for, where W&B would not take it
+	Client     string // who sent it; "" where senders are not authenticated
 }

@@ -28,6 +28,7 @@ type fact struct {
 	Heartbeat bool   `cbor:"5,keyasint,omitempty"`
 	At        int64  `cbor:"6,keyasint,omitempty"`
 	Group     string `cbor:"7,keyasint,omitempty"`
+	Client    string `cbor:"8,keyasint,omitempty"`
 }
 
 type savedNote struct {

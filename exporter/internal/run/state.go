@@ -50,6 +50,7 @@ const (
 	DropValueTooLarge = "value_too_large"
 	DropBadTag        = "bad_tag"
 	DropBadDefinition = "bad_definition"
+	DropForeignClient = "foreign_client"
 )
 
 // Applied counts what a call brought.
@@ -74,6 +75,7 @@ type State struct {
 	clashes   clashes
 	defs      definitions
 	group     string // where no owner names one
+	client    string // who opened it, where senders are authenticated
 	askedID   string
 	env       *Environment
 	heartbeat bool
@@ -165,6 +167,10 @@ type Delivery struct {
 func (s *State) Apply(now int64, request []Delivery) Applied {
 	var a Applied
 	for _, d := range request {
+		if !s.admits(d.Context) {
+			a.drop(DropForeignClient, len(d.Items), fmt.Sprintf("run %q: another client opened it, and only that one may write to it: give the task an id of its own, or send both with one client's credentials", s.Key))
+			continue
+		}
 		s.meet(d.Context)
 		for i := range d.Items {
 			it := &d.Items[i]
@@ -184,6 +190,16 @@ func (s *State) Apply(now int64, request []Delivery) Applied {
 	s.writeRows(&a)
 	s.lastHeard = now
 	return a
+}
+
+// admits tells whether a delivery's sender may write to the run: whoever opened
+// it, where senders are authenticated.
+func (s *State) admits(ctx *Context) bool {
+	if s.client == "" && ctx.Client != "" && len(s.log.parts) == 0 && len(s.owners) == 0 {
+		s.client = ctx.Client
+		s.fact(fact{Client: ctx.Client})
+	}
+	return s.client == "" || s.client == ctx.Client
 }
 
 // meet learns from a delivery's placement: that an owner exists, before it has
