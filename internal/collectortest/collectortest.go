@@ -213,7 +213,10 @@ func (c *Collector) Quit(t testing.TB) int {
 
 func (c *Collector) end(t testing.TB, signal os.Signal) {
 	t.Helper()
-	require.NoError(t, c.cmd.Process.Signal(signal), "the collector has ended by itself: %v", c.cmd.ProcessState)
+	if err := c.cmd.Process.Signal(signal); err != nil {
+		<-c.exited // before its state may be looked at
+		require.FailNow(t, "the collector has ended by itself", "%v: %v", err, c.cmd.ProcessState)
+	}
 	select {
 	case <-c.exited:
 	case <-time.After(Patience):
