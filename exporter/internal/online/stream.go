@@ -261,6 +261,9 @@ func (s *Stream) notice(n upload.Notice) {
 	case upload.AlertRefused:
 		s.o.count(func(c *Counts) { c.AlertsRefused++ })
 		log.Warn("W&B does not take an alert: the rest goes on", run, zap.Error(n.Err))
+	case upload.FileFailed:
+		s.o.count(func(c *Counts) { c.FilesFailed++ })
+		log.Warn("a file of a run is not at W&B: the rest goes on", run, zap.Error(n.Err))
 	case upload.LogDamaged:
 		s.o.count(func(c *Counts) { c.LogsDamaged++ })
 		log.Error("what lies behind damage in a log is not uploaded", run, zap.Error(n.Err))

@@ -3,6 +3,7 @@
 //	part 1 ──┐ records                    ┌─ run, config, metric … ─► upsert ─┐
 //	part 2 ──┴─────────► translation ─────┼─ history, stats, output ─► lines ─┼─► W&B
 //	   ▲ from (part, offset)              ├─ summary ──────► the whole line ──┤    │
+//	   │                                  ├─ files ────► files, behind lines ─┤    │
 //	   │                                  ├─ alert ─────────────────► alert ──┤    │
 //	position file ◄── (part, offset,      └─ exit ──► complete, alone, last ──┘    │
 //	                  line numbers, …) ◄───────────────────────── acknowledged ────┘
@@ -16,6 +17,10 @@
 // A position that is lost is made again: the first upsert puts into the run's
 // config from which numbers on this log was written, and a run on W&B that lacks
 // this mark was made by somebody else and is resumed, behind what it has.
+//
+// No row waits for a file: files that are due go behind the lines of a batch, for
+// a while, and what is left goes before the end of the run, with config.yaml and
+// the like, which are made here. A file has no number: it is sent again whole.
 //
 // An [Uploader] owns one run's stream and its position file, and reads logs that
 // others write. Requests go one after another. When to send is asked of a

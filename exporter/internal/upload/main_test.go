@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -42,6 +43,7 @@ type fixture struct {
 	notices   []Notice // of trouble
 	links     []string // what else was told, a line each
 	num       int64
+	files     map[string]string // content of the run's files, by name
 }
 
 func bubble(t *testing.T, opts wandbtest.Options, test func(f *fixture)) {
@@ -171,6 +173,23 @@ func stats(second int, key, json string) rec {
 	return rec{Stats: &dotwandb.Stats{Time: start.Add(time.Duration(second) * time.Second), Items: []item{{Key: key, JSON: json}}}}
 }
 
+// file writes a file of a part's, and gives the record that names it.
+func (f *fixture) file(part int, name, content string) rec {
+	f.Helper()
+	path := filepath.Join(filepath.Dir(f.part(part)), "files", filepath.FromSlash(name))
+	require.NoError(f, os.MkdirAll(filepath.Dir(path), 0o777))
+	require.NoError(f, os.WriteFile(path, []byte(content), 0o666))
+	if f.files == nil {
+		f.files = map[string]string{}
+	}
+	f.files[name] = content
+	return named(name, dotwandb.FileNow)
+}
+
+func named(name string, policy int) rec {
+	return rec{Files: &dotwandb.Files{Files: []dotwandb.File{{Path: name, Policy: policy, Type: dotwandb.FileMedia}}}}
+}
+
 func summary(kv ...string) rec {
 	s := &dotwandb.Summary{}
 	for i := 0; i < len(kv); i += 2 {
@@ -193,6 +212,7 @@ func (f *fixture) sample() {
 		rec{Metric: &dotwandb.Metric{Name: "loss", StepMetric: "epoch", Defined: true, Summary: dotwandb.MetricSummary{Min: true}}},
 		row(0, "loss", "NaN", "big", "9007199254740993", "val.acc", "0.5", "val.f1", "-Infinity"),
 		line("hello", false), line("oh no", true),
+		f.file(1, "media/table/t_1_0123.table.json", `{"columns":["a"],"data":[[1]]}`),
 		stats(3, "cpu", "4.25"),
 		row(1, "loss", "Infinity", "text", `"<a> & \"b\" é"`),
 		summary("loss.min", "NaN", "_step", "1"),
@@ -235,8 +255,47 @@ func (f *fixture) whole(alerts int) wandbtest.Run {
 	if want.Exit != nil && assert.NotNil(f, got.ExitCode) {
 		assert.Equal(f, int(*want.Exit), *got.ExitCode)
 	}
+	f.wholeFiles(want, got)
 	assert.Empty(f, f.server.Violations())
 	return got
+}
+
+// wholeFiles checks that the server has all files but those that were given up.
+func (f *fixture) wholeFiles(want *runview.Run, got wandbtest.Run) {
+	f.Helper()
+	files := map[string]string{}
+	for name, content := range f.files {
+		files[name] = content
+	}
+	if len(want.Console) > 0 {
+		for _, l := range want.Console {
+			files[consoleFile] += l.Text + "\n"
+		}
+	}
+	if want.Exit != nil {
+		files[summaryFile] = got.SummaryJSON
+		files[configFile] = "_wandb:\n    value:\n"
+		files[metadataFile] = `{"os":"Linux","startedAt":"`
+	}
+	for name, content := range files {
+		if slices.ContainsFunc(f.notices, func(n Notice) bool { return n.Kind == FileFailed && strings.Contains(n.Err.Error(), name) }) {
+			continue
+		}
+		if want.Exit == nil && name == consoleFile {
+			continue // the end's
+		}
+		b := string(got.Files[name])
+		switch name {
+		case configFile, metadataFile:
+			assert.Equal(f, content, b[:min(len(b), len(content))], name)
+		default:
+			assert.Equal(f, content, b, name)
+		}
+		assert.Contains(f, got.Uploaded, name)
+	}
+	for _, name := range got.Uploaded {
+		assert.Contains(f, got.Files, name, "reported")
+	}
 }
 
 // answerOf takes an answer in, so that the server is done with its request.

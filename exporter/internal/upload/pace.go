@@ -18,11 +18,12 @@ const (
 	Lines                 // of the run's files
 	Heartbeat             // nothing but that the run lives
 	Alert
-	End // of the run, alone and last
+	Files // where they go; sending them there is no request to W&B
+	End   // of the run, alone and last
 )
 
 func (k Kind) String() string {
-	return [...]string{"question", "upsert", "lines", "heartbeat", "alert", "end"}[k]
+	return [...]string{"question", "upsert", "lines", "heartbeat", "alert", "files", "end"}[k]
 }
 
 // Request is what a [Pacer] is told of a request before it is made.

@@ -58,7 +58,10 @@ type position struct {
 
 	Halves [2]half // of lines of stdout and stderr whose newline has not come
 
-	TooLong, BadValues, AlertsRefused int
+	Files    []runFile // to go up
+	Uploaded []string  // that did, of which W&B's file stream has not been told
+
+	TooLong, BadValues, AlertsRefused, FilesFailed int
 }
 
 // lines are line numbers of the files that count them.

@@ -64,6 +64,7 @@ func (s *state) pack() *position {
 type batch struct {
 	wandb.StreamRequest
 	alert *dotwandb.Alert
+	named int // files that its records name
 }
 
 // begin turns to a part.
@@ -98,6 +99,8 @@ func (s *state) apply(rec *dotwandb.Record, b *batch) error {
 		s.telemetry, s.ConfigDirty = rec.Telemetry, true
 	case rec.Environment != nil:
 		s.environment(rec.Environment)
+	case rec.Files != nil:
+		s.files(rec.Files, b)
 	case rec.Alert != nil:
 		b.alert = rec.Alert
 	case rec.Exit != nil:
@@ -218,8 +221,17 @@ type console struct {
 // output puts console lines together: W&B's own client writes a record for each
 // write of the program, of which a line may have many.
 func (s *state) output(o *dotwandb.Output, b *batch) error {
-	var list []console
-	h := s.Halves[index(o.Stderr)]
+	list, h := split(s.Halves[index(o.Stderr)], o)
+	if err := s.console(list, b); err != nil {
+		return err
+	}
+	s.Halves[index(o.Stderr)] = h
+	return nil
+}
+
+// split puts a record behind half a line, and gives the lines that it ends and
+// the half that is left.
+func split(h half, o *dotwandb.Output) (list []console, left half) {
 	for text := range strings.Lines(o.Line) {
 		if h.Text == "" {
 			h.Time = o.Time.UnixNano()
@@ -231,11 +243,18 @@ func (s *state) output(o *dotwandb.Output, b *batch) error {
 			h = half{}
 		}
 	}
-	if err := s.console(list, b); err != nil {
-		return err
+	return list, h
+}
+
+// halfLines are lines whose newline never came.
+func halfLines(halves *[2]half) (list []console) {
+	for _, stderr := range []bool{false, true} {
+		if h := halves[index(stderr)]; h.Text != "" {
+			list = append(list, console{stderr, h})
+		}
 	}
-	s.Halves[index(o.Stderr)] = h
-	return nil
+	*halves = [2]half{}
+	return list
 }
 
 func index(stderr bool) int {
@@ -279,16 +298,11 @@ func (s *state) consoleText(c console) string {
 
 // exit ends the part: lines without their newline end with it.
 func (s *state) exit(e *dotwandb.Exit, b *batch) error {
-	var list []console
-	for _, stderr := range []bool{false, true} {
-		if h := s.Halves[index(stderr)]; h.Text != "" {
-			list = append(list, console{stderr, h})
-		}
-	}
-	if err := s.console(list, b); err != nil {
+	halves := s.Halves // kept, should there be no room for them
+	if err := s.console(halfLines(&halves), b); err != nil {
 		return err
 	}
-	s.Halves, s.Exit = [2]half{}, e
+	s.Halves, s.Exit = halves, e
 	return nil
 }
 
@@ -393,6 +407,7 @@ func (s *state) metric(m *dotwandb.Metric) {
 
 func (s *state) environment(e *dotwandb.Environment) {
 	s.ConfigDirty = true
+	s.file(runFile{Path: metadataFile})
 	s.Fields.Program = nonEmpty(e.Program, s.Fields.Program)
 	i := slices.IndexFunc(s.environments, func(old dotwandb.Environment) bool { return old.WriterID == e.WriterID })
 	if i < 0 {

@@ -52,6 +52,7 @@ const (
 	Retrying     NoticeKind = iota // W&B has trouble: it is tried again
 	LineSkipped                    // W&B does not take a line: the rest goes on
 	AlertRefused                   // W&B does not take an alert: the rest goes on
+	FileFailed                     // a file cannot be read, or W&B does not take it: the rest goes on
 	LogDamaged                     // what lies behind damage is not uploaded
 	StateTrouble                   // the position cannot be read or written: W&B is asked, or things are sent again
 	StopAsked                      // somebody pressed the run's stop button at W&B
@@ -127,6 +128,7 @@ type Status struct {
 	TooLong                  int // lines that W&B does not take
 	BadValues                int // values that are not JSON: sent as text
 	AlertsRefused            int
+	FilesFailed              int    // that W&B will not have
 	Behind                   int64  // bytes of the part's log that are not sent
 	Part                     string // the directory of the part it is at
 	Offset                   int64  // in the part's log: what is before is at W&B
@@ -146,6 +148,8 @@ type Uploader struct {
 	asked    bool     // W&B was asked in this Run, and knew nothing of the run
 	attached position // then
 	lastSent time.Time
+
+	filesAfter time.Time // files had trouble: not before
 
 	mu         sync.Mutex // guards everything below
 	parts      []string   // oldest first
@@ -322,6 +326,7 @@ func (u *Uploader) Run(ctx context.Context) error {
 
 func (u *Uploader) run(ctx context.Context) error {
 	u.state, u.seen, u.damaged, u.asked, u.lastSent = nil, 0, false, false, time.Time{}
+	u.filesAfter = time.Time{}
 	if err := u.attach(ctx); err != nil {
 		return err
 	}
@@ -354,8 +359,13 @@ func (u *Uploader) step(ctx context.Context) (more bool, err error) {
 	switch {
 	case err != nil:
 		return false, err
-	case pending > 0 || s.SummaryDirty && !s.Done:
+	case pending > 0 || !s.Done && (s.SummaryDirty || s.Exit == nil && len(s.Uploaded) > 0):
 		return true, u.sendBatch(ctx, pending)
+	case s.Exit == nil && u.filesDue():
+		if u.follows() {
+			return true, u.sendFiles(ctx)
+		}
+		return true, u.allFiles(ctx, false)
 	case next != "":
 		s.begin(next)
 		u.seen, u.damaged = 0, false
@@ -457,6 +467,7 @@ func (u *Uploader) sendBatch(ctx context.Context, pending int64) error {
 		return err
 	}
 	s.finish(b)
+	b.Uploaded = s.Uploaded
 	if b.IsHeartbeat() && b.alert == nil && !s.dirty() {
 		return nil // nothing for W&B
 	}
@@ -481,7 +492,10 @@ func (u *Uploader) sendBatch(ctx context.Context, pending int64) error {
 		}
 	}
 	u.save()
-	return nil
+	if s.Exit != nil {
+		return nil // all files are sent then
+	}
+	return u.sendFiles(ctx)
 }
 
 // read fills a batch from the log.
@@ -503,7 +517,7 @@ func (u *Uploader) read() (*batch, error) {
 		return nil, err
 	}
 	r := dotwandb.NewReaderAt(file, s.Offset, dotwandb.Strict)
-	for s.Exit == nil && b.alert == nil && (s.Upserted || b.Size() < firstBatch) {
+	for s.Exit == nil && b.alert == nil && b.named < filesAtOnce && (s.Upserted || b.Size() < firstBatch) {
 		body, err := r.Next()
 		var rec dotwandb.Record
 		if err == nil {
@@ -544,12 +558,24 @@ func (u *Uploader) damage(err error) {
 // there is none: W&B calls it crashed when it hears no more of it.
 func (u *Uploader) complete(ctx context.Context) error {
 	s := u.state
+	if err := u.lastFiles(ctx); err != nil {
+		return err
+	}
+	silent := s.Exit.NotComplete || s.Exit.Code == dotwandb.ExitCrashed // no request says that it ends
+	if silent && len(s.Uploaded) > 0 {
+		if err := u.turn(ctx, Lines, 0, true); err != nil {
+			return err
+		}
+		if err := u.send(ctx, &wandb.StreamRequest{Uploaded: s.Uploaded}, Lines); err != nil {
+			return err
+		}
+	}
 	switch {
 	case s.Exit.NotComplete:
 	case s.Exit.Code == dotwandb.ExitCrashed:
 		u.announce(Ended, dotwandb.ExitCrashed)
 	default:
-		r := &wandb.StreamRequest{Complete: true, ExitCode: int(s.Exit.Code)}
+		r := &wandb.StreamRequest{Uploaded: s.Uploaded, Complete: true, ExitCode: int(s.Exit.Code)}
 		if err := u.turn(ctx, End, 0, true); err != nil {
 			return err
 		}
@@ -579,6 +605,7 @@ func (u *Uploader) send(ctx context.Context, r *wandb.StreamRequest, kind Kind) 
 		return err
 	}
 	u.lastSent = time.Now()
+	s.Uploaded = s.Uploaded[len(r.Uploaded):]
 	u.opts.Sent(r.Lines())
 	u.mu.Lock()
 	if r.Preempting {
@@ -670,6 +697,6 @@ func (u *Uploader) save() {
 	u.setStatus(func(st *Status) {
 		st.Err, st.Path, st.Part, st.Offset = nil, s.Path, s.Part, s.Offset
 		st.History, st.Events, st.Console = s.Next.History-s.Base.History, s.Next.Events-s.Base.Events, s.Next.Console-s.Base.Console
-		st.TooLong, st.BadValues, st.AlertsRefused = s.TooLong, s.BadValues, s.AlertsRefused
+		st.TooLong, st.BadValues, st.AlertsRefused, st.FilesFailed = s.TooLong, s.BadValues, s.AlertsRefused, s.FilesFailed
 	})
 }

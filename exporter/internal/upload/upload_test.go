@@ -80,7 +80,7 @@ func TestLive(t *testing.T) {
 		synctest.Wait()
 		assert.GreaterOrEqual(t, len(f.held().History), 45)
 		requests := len(f.server.Requests())
-		assert.Less(t, requests, 10)
+		assert.Less(t, requests, 12)
 		time.Sleep(time.Hour)
 		assert.Zero(t, f.held().Crashes)
 		assert.Equal(t, "running", f.held().State)

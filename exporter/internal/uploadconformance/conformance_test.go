@@ -75,9 +75,9 @@ var differences = []difference{
 	{"asked/OrganizationCoreWeaveOrganizationID", "", "Nothing depends on the answer but a link that W&B's client prints"},
 	{"asked/RunResumeStatus", "", "Asked once for each log whose position is not known: an id may be in use, and rows of a lost position must not be doubled"},
 
-	{"asked/CreateRunFiles", "", "Run files are not uploaded"},
-	{"file/*", "", "As above. Metadata, config and summary are in the run without them"},
-	{"header/storage/*", "", "As above"},
+	{"file/requirements.txt", "", "A program's Python packages are not in its telemetry"},
+	{"asked/CreateRunFiles", "kill9", "The metadata go up behind the first lines. W&B's client collects names of files for seconds, and was killed before"},
+	{"file/wandb-metadata.json", "kill9 404 409", "As above, or was refused before"},
 
 	{"config/_wandb/otel_wandb", "", "The mark by which an upload finds its own numbers again when its position is lost: [ADR 0012](adr/0012-an-upload-is-a-fold-with-a-mark-at-wandb.md)"},
 	{"config/_wandb/m", "", "A run without metric definitions has no list, instead of an empty one"},
@@ -94,6 +94,7 @@ var differences = []difference{
 
 	{"header/GraphQL/User-Agent", "", "It says what it is"},
 	{"header/stream/User-Agent", "", "As above"},
+	{"header/storage/User-Agent", "", "As above"},
 	{"header/GraphQL/X-Wandb-User-Email", "", "With it a service account's runs are attributed to that user. A collector has no user; set it with the exporter's HTTP headers"},
 	{"header/stream/Content-Encoding", "gzip", "Compression is off, as it is in W&B's client where nobody turns it on"},
 }
