@@ -11,7 +11,7 @@
 //	}
 //
 //	func train(ctx context.Context, epochs int) (err error) {
-//		ctx, run, err := bridge.StartTask(ctx, "train")
+//		ctx, run, err := bridge.StartTask(ctx, "train") // take ctx: it puts what is called under the task
 //		if err != nil {
 //			return err
 //		}
@@ -31,7 +31,12 @@
 //     instrumentation are on the run of their task.
 //   - Scopes ([WithConfig]) say what holds for the tasks under a context.
 //
-// Runs reach other processes by [Inject], [Environ] and [Transport].
+// Runs reach other processes by [Environ], [Inject], [Transport] and, over gRPC,
+// [RunPropagator].
+//
+// A task's context is cancelled when somebody presses stop in W&B
+// ([ErrStopped]). SIGTERM is the program's own affair, see [WithSIGTERM] and
+// [Run.End].
 //
 // # What goes where
 //

@@ -44,7 +44,11 @@ type board struct {
 	mu    sync.Mutex
 	runs  map[string]*shownRun
 	close func()
+	press func(host, entity, project, run string) // stop, on the run's page
 }
+
+// OnStop implements [bridge.Stops].
+func (b *board) OnStop(stopped func(host, entity, project, run string)) { b.press = stopped }
 
 type shownRun struct {
 	title string // whose it is, and where
@@ -144,6 +148,10 @@ func (r *shownRun) take(of pcommon.Map, event string, attrs pcommon.Map) {
 		say(" has config ", pairs(attrs, "wandb.config."))
 	case "wandb.log":
 		say(" logs ", pairs(attrs, ""))
+	case "wandb.table":
+		say(" logs table ", attr(attrs, "key"))
+	case "wandb.media":
+		say(" logs "+attr(attrs, "type")+" ", attr(attrs, "key"))
 	case "wandb.config":
 		say(" sets config ", pairs(attrs, ""))
 	case "wandb.run.end":

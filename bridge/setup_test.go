@@ -215,13 +215,8 @@ func TestSetup_NoCollectorNoFolder(t *testing.T) {
 	require.NoError(t, l.Close())
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	var mu sync.Mutex
-	var said []error
-	b, err := New(WithEndpoint("http://"+l.Addr().String()), WithDir(file), WithTracerProvider(noTracing()), WithErrorHandler(func(err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		said = append(said, err)
-	}))
+	said := make(chan error, 10)
+	b, err := New(WithEndpoint("http://"+l.Addr().String()), WithDir(file), WithTracerProvider(noTracing()), WithErrorHandler(func(err error) { said <- err }))
 	require.NoError(t, err)
 	task := Task("task", func(ctx context.Context, n int) (int, error) {
 		for range 1000 {
@@ -235,10 +230,8 @@ func TestSetup_NoCollectorNoFolder(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.Error(t, b.Shutdown(gone), "it says that something is left")
-	mu.Lock()
-	defer mu.Unlock()
-	assert.NotEmpty(t, said)
-	assert.LessOrEqual(t, len(said), 3, "each trouble once: %v", said)
+	require.ErrorContains(t, <-said, file) // Shutdown does not wait for it: its time was over
+	assert.LessOrEqual(t, len(said), 2, "each trouble once")
 }
 
 // A collector that is gone does not keep the program from ending.
