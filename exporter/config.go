@@ -45,6 +45,12 @@ type Config struct {
 	// A run is written by the client that opened it, and by no other.
 	ClientIdentity []string `mapstructure:"client_identity"`
 
+	// ClientAPIKey names the metadata (the header) of requests in which clients
+	// bring a W&B key of their own, for `host`: the runs that they open are
+	// uploaded with it. The receiver needs `include_metadata: true`. Without an
+	// authenticator the key is the client's identity too.
+	ClientAPIKey string `mapstructure:"client_api_key"`
+
 	// Mode is "offline": runs are written to disk, for `otel-wandb sync` or
 	// `wandb sync`; or "online": they go to W&B as well, while they run.
 	Mode string `mapstructure:"mode"`

@@ -11,19 +11,43 @@ import (
 	"github.com/otel-wandb/otel-wandb/exporter/internal/engine"
 )
 
-// identified is ctx with who sent the request, where the receiver has an
-// authenticator: the first of the attributes that it gives. The run's log gets
-// a hash of it, not the name.
-func identified(ctx context.Context, attributes []string) context.Context {
-	auth := client.FromContext(ctx).Auth
-	if auth == nil {
-		return ctx
-	}
-	for _, name := range attributes {
-		if value := auth.GetAttribute(name); value != nil && value != "" {
-			sum := sha256.Sum256(fmt.Appendf(nil, "%s=%v", name, value))
-			return engine.WithClient(ctx, hex.EncodeToString(sum[:8]))
+// identified is ctx with who sent the request: what the receiver's
+// authenticator says, else the key that the client brought. The run's log gets a
+// hash of it, not the name. A key that was brought is remembered for the
+// client's runs, in memory.
+func (s *shared) identified(ctx context.Context) context.Context {
+	info := client.FromContext(ctx)
+	who := identity(info, s.cfg.ClientIdentity)
+	if s.cfg.ClientAPIKey != "" {
+		if keys := info.Metadata.Get(s.cfg.ClientAPIKey); len(keys) > 0 && keys[0] != "" {
+			if who == "" {
+				who = hashed("key", keys[0])
+			}
+			if clients := s.keys.Load(); clients != nil {
+				clients.Learn(who, keys[0])
+			}
 		}
 	}
-	return ctx
+	if who == "" {
+		return ctx
+	}
+	return engine.WithClient(ctx, who)
+}
+
+// identity is the first of the attributes that the authenticator gives.
+func identity(info client.Info, attributes []string) string {
+	if info.Auth == nil {
+		return ""
+	}
+	for _, name := range attributes {
+		if value := info.Auth.GetAttribute(name); value != nil && value != "" {
+			return hashed(name, value)
+		}
+	}
+	return ""
+}
+
+func hashed(name string, value any) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s=%v", name, value))
+	return hex.EncodeToString(sum[:8])
 }

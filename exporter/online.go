@@ -99,7 +99,7 @@ func baseURL(host string) string { return strings.TrimRight(host, "/") }
 func (c *Config) clients(ctx context.Context, host component.Host, set component.TelemetrySettings, version string) (*online.Clients, error) {
 	own := baseURL(c.Host)
 	all := &online.Clients{
-		Trusted: own, Authenticated: c.Upload.HTTP.Auth.HasValue(),
+		Trusted: own, Authenticated: c.Upload.HTTP.Auth.HasValue(), ByClient: c.ClientAPIKey != "",
 		Warn: func(err error) { set.Logger.Warn("netrc is passed over", zap.Error(err)) },
 		Pace: pace.New(pace.Options{Notify: func(n pace.Notice) {
 			if n.Over {
@@ -152,14 +152,17 @@ func (s *shared) online(ctx context.Context, host component.Host) (*online.Onlin
 		return nil, err
 	}
 	own := runid.Coordinates{Host: baseURL(s.cfg.Host), Entity: s.cfg.Entity}
-	client, _, err := clients.Way(own)
-	if err != nil {
+	client, _, err := clients.Way(own, "")
+	if err != nil && s.cfg.ClientAPIKey == "" {
 		return nil, fmt.Errorf("`mode: online`: %w; `mode: offline` writes runs to disk only", err)
 	}
 	o := online.New(online.Config{
 		Way: clients.Way, Host: own.Host, Entity: own.Entity, MaxBehind: s.cfg.Upload.MaxBehindMiB << 20,
 		Logger: s.set.Logger, Health: s.health.uploads,
 	})
-	o.Greet(client)
+	if client != nil {
+		o.Greet(client)
+	}
+	s.keys.Store(clients)
 	return o, nil
 }

@@ -1,12 +1,17 @@
 package wandbexporter
 
 import (
+	"context"
+	"io/fs"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/client"
 	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/config/configopaque"
 
@@ -108,6 +113,57 @@ func TestOnlinePreempted(t *testing.T) {
 	p.shutdown(t)
 	assert.Equal(t, int32(254), *runs(t, cfg.Dir)[0].Exit)
 	assert.Nil(t, w.Runs()[0].ExitCode)
+}
+
+// A client's key uploads the runs that it opened, also after a restart, once it
+// is heard again; another client's does not.
+func TestOnlineWithTheClientsKey(t *testing.T) {
+	w, cfg := standIn(t, wandbtest.Options{APIKeys: []string{wandbtest.Key}})
+	t.Setenv("WANDB_API_KEY", "")
+	cfg.APIKey, cfg.ClientAPIKey = "", "x-wandb-api-key"
+	as := func(key string) context.Context {
+		return client.NewContext(t.Context(), client.Info{Metadata: client.NewMetadata(map[string][]string{"x-wandb-api-key": {key}})})
+	}
+	p := newPair(t, nopSettings(), cfg)
+	p.start(t, nopHost())
+	require.NoError(t, p.logs.ConsumeLogs(as(wandbtest.Key), started(1)))
+	require.Eventually(t, func() bool { return len(w.Runs()) == 1 }, 10*time.Second, 10*time.Millisecond)
+	p.shutdown(t)
+
+	p = newPair(t, nopSettings(), cfg)
+	p.start(t, nopHost())
+	other := "local-1111111111111111111111111111111111111111"
+	require.NoError(t, p.logs.ConsumeLogs(as(other), record(1, semconv.EventLog)))
+	require.NoError(t, p.traces.ConsumeTraces(as(wandbtest.Key), task(1, 2)))
+	p.shutdown(t)
+	assert.Len(t, runs(t, cfg.Dir)[0].Rows, 2)
+
+	p = newPair(t, nopSettings(), cfg)
+	p.start(t, nopHost())
+	require.NoError(t, p.traces.ConsumeTraces(as(wandbtest.Key), task(2, 1)))
+	require.Eventually(t, func() bool {
+		all := w.Runs()
+		return len(all) == 2 && all[0].State == "finished" && all[1].State == "finished"
+	}, 30*time.Second, 10*time.Millisecond)
+	p.shutdown(t)
+	assert.Len(t, w.Runs()[0].History, 2)
+	for _, path := range files(t, cfg.Dir) {
+		b, err := os.ReadFile(path)
+		require.NoError(t, err)
+		assert.NotContains(t, string(b), wandbtest.Key, path)
+	}
+}
+
+func files(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			all = append(all, path)
+		}
+		return err
+	}))
+	require.NotEmpty(t, all)
+	return all
 }
 
 // Without a key an exporter that is to upload does not start, and says what to do.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/exporter"
@@ -11,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/engine"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/online"
 )
 
 // shared is the one engine of a component id: the Collector makes an exporter
@@ -26,6 +28,7 @@ type shared struct {
 	set    exporter.Settings
 	cfg    *Config
 	health *health
+	keys   atomic.Pointer[online.Clients] // that clients bring; nil while nothing is uploaded
 
 	mu      sync.Mutex       // guards everything below
 	started map[*member]bool // those that use the engine
@@ -141,7 +144,7 @@ func (m *member) consumeTraces(ctx context.Context, td ptrace.Traces) error {
 	if err != nil {
 		return err
 	}
-	return m.report(e.Traces(identified(ctx, m.cfg.ClientIdentity), td))
+	return m.report(e.Traces(m.identified(ctx), td))
 }
 
 func (m *member) consumeLogs(ctx context.Context, ld plog.Logs) error {
@@ -149,7 +152,7 @@ func (m *member) consumeLogs(ctx context.Context, ld plog.Logs) error {
 	if err != nil {
 		return err
 	}
-	return m.report(e.Logs(identified(ctx, m.cfg.ClientIdentity), ld))
+	return m.report(e.Logs(m.identified(ctx), ld))
 }
 
 // report tells the Collector, and its log, when requests begin to fail, and

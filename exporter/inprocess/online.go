@@ -56,7 +56,7 @@ func (s *settings) online(stops *stops) (*online.Online, error) {
 	if s.apiKey != "" {
 		ways.Given = []online.Credential{{Host: own, APIKey: s.apiKey}}
 	}
-	if _, _, err := ways.Way(runid.Coordinates{Host: own, Entity: s.entity}); err != nil {
+	if _, _, err := ways.Way(runid.Coordinates{Host: own, Entity: s.entity}, ""); err != nil {
 		return nil, fmt.Errorf("wandb in process: %w; or write runs to disk only, with WithMode(%q) or WANDB_MODE=offline", err, modeOffline)
 	}
 	return online.New(online.Config{

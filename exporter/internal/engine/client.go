@@ -1,6 +1,12 @@
 package engine
 
-import "context"
+import (
+	"context"
+
+	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/runlog"
+	"github.com/otel-wandb/otel-wandb/internal/runid"
+)
 
 type clientKey struct{}
 
@@ -13,5 +19,15 @@ func WithClient(ctx context.Context, client string) context.Context {
 
 func clientOf(ctx context.Context) string {
 	client, _ := ctx.Value(clientKey{}).(string)
+	return client
+}
+
+// clientOfRun is who opened a run, as its state file says; "" where that is gone.
+func clientOfRun(folder *runlog.Folder, key runid.Coordinates) string {
+	b, _, err := folder.ReadState(key.Key())
+	if err != nil {
+		return ""
+	}
+	client, _ := run.CheckpointClient(b)
 	return client
 }

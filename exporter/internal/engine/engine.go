@@ -113,7 +113,7 @@ func (e *Engine) Start() (err error) {
 	e.finishWaiters(req, err)
 
 	if e.cfg.Online != nil {
-		e.cfg.Online.TakeUp(e.root)
+		e.cfg.Online.TakeUp(e.root, clientOfRun)
 	}
 	e.stopTicks = make(chan struct{})
 	if !e.cfg.Manual {

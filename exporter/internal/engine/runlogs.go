@@ -42,7 +42,7 @@ func (l *runLog) follow(state *run.State) {
 	for _, p := range state.Parts() {
 		logs = append(logs, l.logPath(p.Dir))
 	}
-	l.stream = l.online.Follow(l.key, l.folder, logs)
+	l.stream = l.online.Follow(l.key, state.Client(), l.folder, logs)
 }
 
 func (l *runLog) warn(text string, err error) {

@@ -1,6 +1,7 @@
 package online
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -40,8 +41,27 @@ type Clients struct {
 	// Pace has the say over all their requests.
 	Pace *pace.Scheduler
 
+	// ByClient says that clients bring keys of their own, with Learn: their runs
+	// are sent with those, to Trusted.
+	ByClient bool
+
 	mu   sync.Mutex
-	made map[[2]string]way
+	made map[[3]string]way
+	keys map[string]string // of clients; in memory only
+}
+
+// ErrNoKeyYet says that the client that opened a run has brought no key since
+// the exporter began.
+var ErrNoKeyYet = errors.New("the client that opened the run has brought no key yet")
+
+// Learn takes the key that a client brought.
+func (c *Clients) Learn(client, key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.keys == nil {
+		c.keys = map[string]string{}
+	}
+	c.keys[client] = key
 }
 
 // way is a client with the gate that it shares with the uploaders who use it.
@@ -51,29 +71,41 @@ type way struct {
 }
 
 // Way gives the client for a run, and what says when its requests may go.
-func (c *Clients) Way(key runid.Coordinates) (*wandb.Client, upload.Pacer, error) {
+func (c *Clients) Way(key runid.Coordinates, client string) (*wandb.Client, upload.Pacer, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	at := [2]string{key.Host, key.Entity}
+	own := ""
+	if c.ByClient && client != "" && key.Host == c.Trusted {
+		if own = c.keys[client]; own == "" {
+			return nil, nil, ErrNoKeyYet
+		}
+	} else {
+		client = ""
+	}
+	at := [3]string{key.Host, key.Entity, client + own}
 	w, ok := c.made[at]
 	if !ok {
 		var err error
-		if w, err = c.make(key.Host, key.Entity); err != nil {
+		if w, err = c.make(key.Host, key.Entity, client, own); err != nil {
 			return nil, nil, err
 		}
 		if c.made == nil {
-			c.made = map[[2]string]way{}
+			c.made = map[[3]string]way{}
 		}
 		c.made[at] = w
 	}
 	return w.client, w.gate, nil
 }
 
-func (c *Clients) make(host, entity string) (w way, err error) {
-	look := wandb.Lookup{BaseURL: host}
+func (c *Clients) make(host, entity, owner, key string) (w way, err error) {
+	look := wandb.Lookup{BaseURL: host, APIKey: key}
 	given := false
 	account := "environment" // W&B limits what a user asks: one gate a credential
-	for i, g := range c.Given {
+	theirs := c.Given
+	if key != "" {
+		theirs, account = nil, "client "+owner
+	}
+	for i, g := range theirs {
 		// The entity's own wins over the server's; among equals the first.
 		if g.Host == host && (g.Entity == entity && entity != "" || g.Entity == "" && !given) {
 			given = true

@@ -23,7 +23,9 @@ import (
 type Config struct {
 	// Way gives the client for a run, and what says when its requests may go. It
 	// is called for each run; an error stops that run's upload, not its log.
-	Way func(key runid.Coordinates) (*wandb.Client, upload.Pacer, error)
+	// client is who opened the run, where senders are authenticated. With
+	// ErrNoKeyYet the run waits.
+	Way func(key runid.Coordinates, client string) (*wandb.Client, upload.Pacer, error)
 	// Host and Entity are those of <dir>/wandb, whose runs name neither.
 	Host, Entity string
 	// MaxBehind bounds the bytes of run logs that W&B does not have; 0 is as
@@ -106,16 +108,17 @@ func New(cfg Config) *Online {
 // Follow uploads a run whose task lives, from its logs, oldest first. The last
 // is being written: say with the Stream when it grows and when it has ended.
 // The same run gives the same Stream while it is at work.
-func (o *Online) Follow(key runid.Coordinates, folder *runlog.Folder, logs []string) *Stream {
-	return o.stream(key, folder, logs, true)
+// client is who opened it.
+func (o *Online) Follow(key runid.Coordinates, client string, folder *runlog.Folder, logs []string) *Stream {
+	return o.stream(key, client, folder, logs, true)
 }
 
-func (o *Online) stream(key runid.Coordinates, folder *runlog.Folder, logs []string, follow bool) *Stream {
+func (o *Online) stream(key runid.Coordinates, client string, folder *runlog.Folder, logs []string, follow bool) *Stream {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	s := o.streams[key]
 	if s == nil {
-		s = &Stream{o: o, key: key, folder: folder}
+		s = &Stream{o: o, key: key, client: client, folder: folder}
 		o.streams[key] = s
 	}
 	s.add(logs, follow)
@@ -143,16 +146,16 @@ func (o *Online) leftOver(key runid.Coordinates, folder *runlog.Folder, parts []
 
 // TakeUp finds what an earlier exporter left behind below root, and uploads it.
 // Runs that are open besides are the engine's to follow. It returns at once;
-// folders with very many runs take a while.
-func (o *Online) TakeUp(root *runlog.Root) {
+// folders with very many runs take a while. clientOf says who opened a run.
+func (o *Online) TakeUp(root *runlog.Root, clientOf func(*runlog.Folder, runid.Coordinates) string) {
 	o.work.Go(func() {
-		if err := o.takeUp(root); err != nil && o.ctx.Err() == nil {
+		if err := o.takeUp(root, clientOf); err != nil && o.ctx.Err() == nil {
 			o.cfg.Logger.Warn("not everything that an earlier exporter left behind is uploaded: `otel-wandb sync` may find the rest", zap.Error(err))
 		}
 	})
 }
 
-func (o *Online) takeUp(root *runlog.Root) error {
+func (o *Online) takeUp(root *runlog.Root, clientOf func(*runlog.Folder, runid.Coordinates) string) error {
 	all, listErr := runview.List(root.Dir())
 	errs := []error{listErr}
 	n := 0
@@ -173,7 +176,7 @@ func (o *Online) takeUp(root *runlog.Root) error {
 		}
 		if logs := o.leftOver(key, folder, parts); logs != nil {
 			n++
-			o.stream(key, folder, logs, false)
+			o.stream(key, clientOf(folder, key), folder, logs, false)
 		}
 	}
 	if n > 0 {

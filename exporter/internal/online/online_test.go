@@ -68,6 +68,8 @@ func (f *fixture) online(change ...func(*Config)) *Online {
 	return New(cfg)
 }
 
+func nobody(*runlog.Folder, runid.Coordinates) string { return "" }
+
 func record(num int64, r dotwandb.Record) []byte {
 	r.Num = num
 	return r.Append(nil)
@@ -121,7 +123,7 @@ func TestTakeUp(t *testing.T) {
 		f.end(part, 9)
 	}
 	o := f.online()
-	o.Follow(f.key("done"), f.folder, f.logs("done")).Ended()
+	o.Follow(f.key("done"), "", f.folder, f.logs("done")).Ended()
 	f.whole("done", 4)
 	o.Shutdown(t.Context())
 	before := len(f.server.Requests())
@@ -136,7 +138,7 @@ func TestTakeUp(t *testing.T) {
 	require.NoError(t, offline.Close())
 
 	o = f.online()
-	o.TakeUp(f.root)
+	o.TakeUp(f.root, nobody)
 	f.whole("fresh", 3)
 	o.Shutdown(t.Context())
 	_, there := f.server.Run("", "p", "stays")
@@ -162,7 +164,7 @@ func TestWhereSyncSentIt(t *testing.T) {
 	target := &upload.Target{Host: f.url, Run: wandb.Path{Project: "p", Run: "new"}, Before: []string{"old"}}
 	require.NoError(t, target.Write(f.folder.Dir(), wandb.Path{Project: "p", Run: "old"}))
 	o := f.online()
-	o.TakeUp(f.root)
+	o.TakeUp(f.root, nobody)
 	f.whole("new", 3)
 	o.Shutdown(t.Context())
 	_, there := f.server.Run("", "p", "old")
@@ -178,7 +180,7 @@ func TestAnotherProgramUploads(t *testing.T) {
 	core, said := observer.New(zap.InfoLevel)
 	o := f.online(func(c *Config) { c.Logger = zap.New(core) })
 	o.retryLock = time.Millisecond
-	o.Follow(f.key("r"), f.folder, f.logs("r")).Ended()
+	o.Follow(f.key("r"), "", f.folder, f.logs("r")).Ended()
 	require.Eventually(t, func() bool { return said.FilterMessageSnippet("another program uploads").Len() == 1 }, patience, time.Millisecond)
 	assert.Empty(t, f.server.Runs())
 	require.NoError(t, unlock())
@@ -198,10 +200,10 @@ func TestRefused(t *testing.T) {
 		c.Health = func(err error) { mu.Lock(); defer mu.Unlock(); heard = append(heard, err) }
 	})
 	f.end(f.begin("bad", 3), 9)
-	o.Follow(f.key("bad"), f.folder, f.logs("bad")).Ended()
+	o.Follow(f.key("bad"), "", f.folder, f.logs("bad")).Ended()
 	require.Eventually(t, func() bool { return o.Gauges().Phases[upload.Stopped] == 1 }, patience, 5*time.Millisecond)
 	f.end(f.begin("good", 2), 9)
-	o.Follow(f.key("good"), f.folder, f.logs("good")).Ended()
+	o.Follow(f.key("good"), "", f.folder, f.logs("good")).Ended()
 	f.whole("good", 2)
 	o.look()
 	require.NoError(t, o.Full())
@@ -224,7 +226,7 @@ func TestPartsFollowConcurrentSafe(t *testing.T) {
 			id := fmt.Sprint("r", r)
 			for n := range 4 {
 				part := f.beginAt(id, 2, 2*n)
-				s := o.Follow(f.key(id), f.folder, f.logs(id))
+				s := o.Follow(f.key(id), "", f.folder, f.logs(id))
 				s.Grew()
 				f.end(part, 9)
 				s.Ended()
@@ -257,7 +259,7 @@ func TestShutdownIsBounded(t *testing.T) {
 	f.server.Script("ServerFeaturesQuery", stall...)
 	o := f.online()
 	f.begin("r", 3)
-	o.Follow(f.key("r"), f.folder, f.logs("r"))
+	o.Follow(f.key("r"), "", f.folder, f.logs("r"))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	began := time.Now()
@@ -289,7 +291,7 @@ func TestCredentialsStayWithTheirHost(t *testing.T) {
 		"nor does a team's name help": {c, "team", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client, pacer, err := ways.Way(runid.Coordinates{Host: tt.host, Entity: tt.entity})
+			client, pacer, err := ways.Way(runid.Coordinates{Host: tt.host, Entity: tt.entity}, "")
 			if !tt.ok {
 				require.ErrorContains(t, err, "no credentials for "+tt.host)
 				return
@@ -299,9 +301,9 @@ func TestCredentialsStayWithTheirHost(t *testing.T) {
 			assert.NotNil(t, pacer)
 		})
 	}
-	_, one, err := ways.Way(runid.Coordinates{Host: a, Entity: "ada"})
+	_, one, err := ways.Way(runid.Coordinates{Host: a, Entity: "ada"}, "")
 	require.NoError(t, err)
-	_, again, err := ways.Way(runid.Coordinates{Host: a, Entity: "ada"})
+	_, again, err := ways.Way(runid.Coordinates{Host: a, Entity: "ada"}, "")
 	require.NoError(t, err)
 	assert.Same(t, one, again)
 }

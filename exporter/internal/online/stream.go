@@ -24,6 +24,7 @@ import (
 type Stream struct {
 	o      *Online
 	key    runid.Coordinates
+	client string // who opened the run
 	folder *runlog.Folder
 
 	working bool  // a goroutine is at it
@@ -141,10 +142,37 @@ func (s *Stream) once(ctx context.Context) error {
 		return err
 	}
 	up, err := s.uploader()
+	for said := false; errors.Is(err, ErrNoKeyYet) && ctx.Err() == nil; up, err = s.uploader() {
+		if !said {
+			said = true
+			s.o.cfg.Logger.Info("the client that opened this run has brought no key since the exporter began: its upload waits", zap.Stringer("run", s.key))
+		}
+		if s.isFinishing() || !wait(ctx, s.o.retryLock) {
+			break
+		}
+	}
 	if err == nil {
 		err = up.Run(ctx)
 	}
 	return errors.Join(err, unlock())
+}
+
+func (s *Stream) isFinishing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.finishing
+}
+
+// wait tells whether it has waited to the end.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // lock keeps other programs from uploading the run.
@@ -159,11 +187,7 @@ func (s *Stream) lock(ctx context.Context) (unlock func() error, err error) {
 			said = true
 			s.o.cfg.Logger.Info("another program uploads this run: it is taken over when that is done", zap.Stringer("run", s.key))
 		}
-		t := time.NewTimer(s.o.retryLock)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		if !wait(ctx, s.o.retryLock) {
 			return nil, context.Cause(ctx)
 		}
 	}
@@ -174,7 +198,7 @@ func (s *Stream) uploader() (*upload.Uploader, error) {
 	if to.err != nil {
 		return nil, &upload.Failure{Run: to.path, Err: to.err}
 	}
-	client, pacer, err := s.o.cfg.Way(to.key)
+	client, pacer, err := s.o.cfg.Way(to.key, s.client)
 	if err != nil {
 		return nil, &upload.Failure{Run: to.path, Err: err}
 	}

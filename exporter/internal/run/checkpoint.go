@@ -76,6 +76,17 @@ func CheckpointKey(b []byte) (key runid.Coordinates, err error) {
 	return head.Key, nil
 }
 
+// CheckpointClient reads only who opened the run.
+func CheckpointClient(b []byte) (string, error) {
+	var head struct {
+		Client string `cbor:"28,keyasint"`
+	}
+	if err := codec.Unmarshal(b, &head); err != nil {
+		return "", fmt.Errorf("checkpoint: %w", err)
+	}
+	return head.Client, nil
+}
+
 // Load makes a state of a checkpoint. Replay what the open part's log holds
 // from offset on, then call Replayed.
 func Load(b []byte, cfg Config) (s *State, offset int64, err error) {

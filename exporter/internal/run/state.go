@@ -202,6 +202,9 @@ func (s *State) admits(ctx *Context) bool {
 	return s.client == "" || s.client == ctx.Client
 }
 
+// Client is who opened the run; "" where senders are not authenticated.
+func (s *State) Client() string { return s.client }
+
 // meet learns from a delivery's placement: that an owner exists, before it has
 // said a word.
 func (s *State) meet(ctx *Context) {
