@@ -17,6 +17,7 @@ import (
 
 	"github.com/otel-wandb/otel-wandb/bridge/internal/carrier"
 	"github.com/otel-wandb/otel-wandb/internal/outbox"
+	"github.com/otel-wandb/otel-wandb/internal/sink"
 	"github.com/otel-wandb/otel-wandb/internal/wandb"
 )
 
@@ -106,10 +107,21 @@ func (o setupOption) applySetup(c *setupConfig) { o(c) }
 
 // Sink takes what the bridge sends: OTLP's ExportTraceServiceRequest, as
 // protobuf. Export returns nil when that is safe, or an error when it must be
-// sent again; it must not keep the bytes.
+// sent again, which is said, and done until it is taken; or a [Permanent] one.
+// It must not keep the bytes.
 type Sink interface {
 	Export(ctx context.Context, request []byte) error
 	Shutdown(ctx context.Context) error
+}
+
+// Permanent makes an error of [Sink.Export] final: the same request would be
+// refused again. It holds up nothing then. It is kept as a file in the bridge's
+// folder ([WithDir]), lost where there is none, and said once. nil stays nil.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &sink.Error{Kind: sink.Refused, Err: err}
 }
 
 // WithSink sends to s instead of a collector. Use it to write runs from inside

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -316,4 +317,50 @@ func TestTaskOptions(t *testing.T) {
 	attrs, span := p.span(t, "task")
 	assert.Equal(t, "x", attrs["own"])
 	assert.Equal(t, trace.SpanKindConsumer, span.SpanKind())
+}
+
+// picky is a sink that takes its first request only the second time, and its
+// second never.
+type picky struct {
+	nowhere
+	calls chan string
+	n     int
+}
+
+func (s *picky) Export(context.Context, []byte) error {
+	s.n++
+	switch s.n {
+	case 1:
+		s.calls <- "later"
+		return errBoom
+	case 3:
+		s.calls <- "never"
+		return fmt.Errorf("picky: %w", Permanent(errBoom))
+	}
+	s.calls <- "taken"
+	return nil
+}
+
+func TestPermanent(t *testing.T) {
+	require.NoError(t, Permanent(nil))
+	require.ErrorIs(t, Permanent(errBoom), errBoom)
+	dir := t.TempDir()
+	s := &picky{calls: make(chan string, 10)}
+	b, err := New(WithSink(s), WithDir(dir), WithTracerProvider(noTracing()), WithErrorHandler(func(error) {}))
+	require.NoError(t, err)
+	_, run, err := StartTask(b.Context(t.Context()), "task")
+	require.NoError(t, err)
+	require.NoError(t, b.ForceFlush(t.Context()))
+	run.Log(map[string]any{"refused": 1})
+	require.ErrorContains(t, b.ForceFlush(t.Context()), "boom")
+	run.Log(map[string]any{"taken": 1})
+	require.NoError(t, b.ForceFlush(t.Context()), "what was refused holds up nothing")
+	kept, err := filepath.Glob(filepath.Join(dir, "refused-*.otlp"))
+	require.NoError(t, err)
+	assert.Len(t, kept, 1)
+	run.End(nil)
+	require.NoError(t, b.Shutdown(t.Context()))
+	for _, want := range []string{"later", "taken", "never", "taken", "taken"} {
+		assert.Equal(t, want, <-s.calls)
+	}
 }
