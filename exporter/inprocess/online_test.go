@@ -9,7 +9,10 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
+	"github.com/otel-wandb/otel-wandb/internal/semconv"
 	"github.com/otel-wandb/otel-wandb/internal/wandbtest"
 )
 
@@ -52,6 +55,28 @@ func TestOnline(t *testing.T) {
 	assert.Contains(t, links.lines[0], "View run train")
 	assert.Contains(t, links.lines[0], "/runs/"+all[0].ID)
 	assert.Contains(t, links.lines[1], "finished")
+}
+
+// A table that a span logs is at W&B under the name that its row has for it.
+func TestOnlineTable(t *testing.T) {
+	w, opts := standIn(t, WithLinks(nil))
+	p := newProgram(t, t.TempDir(), opts...)
+	_, span := p.traces.Tracer("test").Start(t.Context(), "train", trace.WithAttributes(attribute.String(semconv.RunMode, "auto")))
+	span.AddEvent(semconv.EventTable, trace.WithAttributes(
+		attribute.String(semconv.MediaKey, "errors"), attribute.StringSlice(semconv.TableColumns, []string{"label", "certainty"}),
+		attribute.String(semconv.MediaData, `[["cat",0.5],["dog",null]]`)))
+	span.End()
+	p.shutdown(t.Context(), t)
+	require.Len(t, w.Runs(), 1)
+	run := w.Runs()[0]
+	require.Len(t, run.History, 1)
+	value, _ := run.Rows()[0]["errors"].(map[string]any)
+	assert.Equal(t, "table-file", value["_type"])
+	assert.Equal(t, `{"columns":["label","certainty"],"data":[["cat",0.5],["dog",null]]}`, string(run.Files[value["path"].(string)]))
+	assert.Equal(t, value, run.Summary()["errors"])
+	assert.Contains(t, run.Uploaded, value["path"])
+	assert.Contains(t, run.Uploaded, "config.yaml")
+	assert.Empty(t, w.Violations())
 }
 
 // W&B away: the program ends in time, and the next one uploads what is left.
