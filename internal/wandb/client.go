@@ -161,7 +161,7 @@ func (c *Client) do(ctx context.Context, r request) (answer, error) {
 			return answer{}, failed
 		}
 		d := wait(try, retryAfter, time.Now())
-		c.retrying(failed, d)
+		c.retries(ctx, failed, d)
 		if err := sleep(ctx, d); err != nil {
 			failed.Err = errors.Join(failed.Err, err)
 			return answer{}, failed

@@ -1,6 +1,7 @@
 package wandb
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -82,4 +83,21 @@ func hopeless(err error) bool {
 	}
 	return slices.ContainsFunc([]string{"unsupported protocol scheme", "invalid header", "stopped after"},
 		func(s string) bool { return strings.Contains(err.Error(), s) }) // net/http has no types for them
+}
+
+type onRetryKey struct{}
+
+// OnRetry gives a context whose requests tell f of each failure that is tried
+// again, besides Options.Retrying: a client has many users. It is called by the
+// goroutine that made the request.
+func OnRetry(ctx context.Context, f func(*Error)) context.Context {
+	return context.WithValue(ctx, onRetryKey{}, f)
+}
+
+// retries tells who asked to be told.
+func (c *Client) retries(ctx context.Context, failed *Error, in time.Duration) {
+	c.retrying(failed, in)
+	if f, ok := ctx.Value(onRetryKey{}).(func(*Error)); ok {
+		f(failed)
+	}
 }

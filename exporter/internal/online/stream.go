@@ -213,6 +213,7 @@ func (s *Stream) uploader() (*upload.Uploader, error) {
 		Alive:    s.alive,
 		Pacer:    pacer,
 		Notify:   s.notice,
+		Tried:    s.tried,
 		Sent: func(lines int) {
 			s.setHindered(nil)
 			s.o.count(func(c *Counts) { c.Lines += int64(lines) })
@@ -296,6 +297,15 @@ func (s *Stream) notice(n upload.Notice) {
 	case upload.StopAsked:
 		log.Info("somebody asked at W&B that this run stop", run)
 		s.o.cfg.StopAsked(s.key)
+	}
+}
+
+// tried takes in that a request failed and is tried again. The first time is
+// nothing to worry anybody with, nor is it that W&B asks for less.
+func (s *Stream) tried(err *wandb.Error) {
+	s.o.count(func(c *Counts) { c.Retries++ })
+	if err.Attempts > 1 && !errors.Is(err, wandb.ErrRateLimited) {
+		s.setHindered(err)
 	}
 }
 

@@ -120,3 +120,26 @@ func TestTargets(t *testing.T) {
 	assert.NotEqual(t, LockKey("h\x00e\x00p\x00r"), LockKey("h\x00e\x00p\x00q"))
 	assert.Equal(t, LockKey("h\x00e\x00p\x00r"), LockKey("\x00e\x00p\x00r"))
 }
+
+// An upload that the client tries again and again says so at once, not when it
+// gives up after a week.
+func TestTriesAreTold(t *testing.T) {
+	bubble(t, wandbtest.Options{}, func(f *fixture) {
+		t := f.T
+		f.sample()
+		f.server.Script(wandbtest.FileStream, fault{Status: 503, Times: 3}, fault{Status: 429, Nth: 4})
+		var phases []Phase
+		var u *Uploader
+		u = f.uploader(func(o *Options) {
+			o.Tried = func(err *wandb.Error) {
+				assert.ErrorContains(t, err, "p/r")
+				phases = append(phases, u.Status().Phase)
+				u.setStatus(func(s *Status) { s.Phase = Sending })
+			}
+		})
+		require.NoError(t, u.Run(t.Context()))
+		assert.Equal(t, []Phase{Hindered, Hindered, Hindered, Sending}, phases)
+		assert.Equal(t, Completed, u.Status().Phase)
+		f.whole(1)
+	})
+}

@@ -39,7 +39,10 @@ type Options struct {
 	Poll      time.Duration // a minute: how long to wait for Wake before looking
 	// Notify is told, from the goroutine of Run, what happens besides.
 	Notify func(Notice)
-	// Sent is told, likewise, how many lines W&B acknowledged: none with a
+	// Tried is told, by any goroutine, of each request that failed and that the
+	// client tries again by itself, which it does for up to a week.
+	Tried func(*wandb.Error)
+	// Sent is told, from the goroutine of Run, how many lines W&B acknowledged: none with a
 	// heartbeat.
 	Sent func(lines int)
 }
@@ -169,6 +172,9 @@ func New(opts Options) *Uploader {
 	}
 	if opts.Notify == nil {
 		opts.Notify = func(Notice) {}
+	}
+	if opts.Tried == nil {
+		opts.Tried = func(*wandb.Error) {}
 	}
 	if opts.Sent == nil {
 		opts.Sent = func(int) {}
@@ -306,7 +312,7 @@ func (u *Uploader) after(part string) string {
 // context ends, or W&B refuses: then the error is a *Failure. It may be called
 // again; it goes on where it was.
 func (u *Uploader) Run(ctx context.Context) error {
-	err := u.run(ctx)
+	err := u.run(wandb.OnRetry(ctx, u.tried))
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
@@ -349,6 +355,15 @@ func (u *Uploader) run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// tried notes what the client tries again by itself. That W&B asks for less is no
+// trouble: the pacer says so.
+func (u *Uploader) tried(err *wandb.Error) {
+	if !errors.Is(err, wandb.ErrRateLimited) {
+		u.setStatus(func(s *Status) { s.Phase, s.Err = Hindered, err })
+	}
+	u.opts.Tried(err)
 }
 
 // step does the next thing; more is false when there is none.
