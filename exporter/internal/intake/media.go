@@ -188,6 +188,9 @@ func table(columns, data pcommon.Value) (media, error) {
 func rowsOf(data pcommon.Value) (rows []any, err error) {
 	switch data.Type() {
 	case pcommon.ValueTypeSlice:
+		if n := data.Slice().Len(); n > maxTableRows { // before they are copied
+			return nil, fmt.Errorf("it has %d rows: %w", n, errTooLarge)
+		}
 		rows = data.Slice().AsRaw()
 	case pcommon.ValueTypeStr:
 		if n := len(data.Str()); n > maxMedia {

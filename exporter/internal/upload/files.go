@@ -42,7 +42,7 @@ const (
 	filesAtOnce = 32
 	// filesTime is how long files may take while rows may come: what takes longer
 	// is sent when the run has ended, or tried again filesWait later.
-	filesTime = 20 * time.Second
+	filesTime = 10 * time.Second
 	filesWait = 2 * time.Minute
 )
 
@@ -101,7 +101,9 @@ func (u *Uploader) sendFiles(ctx context.Context) error {
 	err := u.put(limited, u.state.due(false))
 	if err != nil && ctx.Err() == nil {
 		u.filesAfter = time.Now().Add(filesWait)
-		u.notify(Retrying, err)
+		if limited.Err() == nil { // else it is no trouble yet: storage is slow, or other runs come first
+			u.notify(Retrying, err)
+		}
 		return nil
 	}
 	return err
