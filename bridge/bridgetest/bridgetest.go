@@ -50,7 +50,7 @@ type Row struct {
 
 // Event is what a task said beside rows, as docs/conventions.md has it.
 type Event struct {
-	Name   string // "wandb.alert"
+	Name   string // wandb.alert, say
 	Values map[string]any
 }
 
