@@ -72,7 +72,7 @@ func TestOnlineTable(t *testing.T) {
 	require.Len(t, run.History, 1)
 	value, _ := run.Rows()[0]["errors"].(map[string]any)
 	assert.Equal(t, "table-file", value["_type"])
-	assert.Equal(t, `{"columns":["label","certainty"],"data":[["cat",0.5],["dog",null]]}`, string(run.Files[value["path"].(string)]))
+	assert.JSONEq(t, `{"columns":["label","certainty"],"data":[["cat",0.5],["dog",null]]}`, string(run.Files[value["path"].(string)]))
 	assert.Equal(t, value, run.Summary()["errors"])
 	assert.Contains(t, run.Uploaded, value["path"])
 	assert.Contains(t, run.Uploaded, "config.yaml")
