@@ -22,6 +22,7 @@ type attributes struct {
 	hasOwner                   bool
 	start                      int64
 	name, group, jobType, note string
+	resume                     string
 	tags                       []string
 	attempt                    *int64
 	config                     []run.Value
@@ -98,6 +99,8 @@ func (r *reader) wandb(a *attributes, key string, v pcommon.Value) {
 		a.note = text(v)
 	case semconv.RunTags:
 		a.tags = texts(v)
+	case semconv.RunResume:
+		a.resume = text(v)
 	case semconv.RunAttempt:
 		a.attempt = integer(v)
 	case semconv.Rank:

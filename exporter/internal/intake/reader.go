@@ -169,6 +169,7 @@ func (r *reader) runTask(a *attributes, s *placement.Subject, start int64) *run.
 		Group:   cmp.Or(a.group, scope.group, res.group),
 		JobType: cmp.Or(a.jobType, scope.jobType, res.jobType),
 		Notes:   cmp.Or(a.note, scope.note, res.note),
+		Resume:  a.resume,
 		Tags:    a.tags, Attempt: a.attempt, Ranks: r.ranks(a),
 		Config: a.config, Env: r.defs.env,
 	}

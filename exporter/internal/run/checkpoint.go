@@ -45,6 +45,7 @@ type saved struct {
 	ClosedBy  int                   `cbor:"26,keyasint,omitempty"`
 	Defined   map[string]string     `cbor:"27,keyasint,omitempty"`
 	Client    string                `cbor:"28,keyasint,omitempty"`
+	Resume    string                `cbor:"29,keyasint,omitempty"`
 }
 
 // Checkpoint is the state's saved form; offset is the size of the open part's
@@ -53,7 +54,7 @@ func (s *State) Checkpoint(offset int64) ([]byte, error) {
 	b, err := codec.Marshal(saved{
 		Version: checkpointVersion, Key: s.Key, Offset: offset, IDs: s.ids.pack(), Owners: s.owners,
 		Tags: s.tags, Config: s.config.settings, Metrics: s.metrics, Exact: s.defs.exact, Globs: s.defs.globs,
-		Group: s.group, Client: s.client, AskedID: s.askedID, Env: s.env, Heartbeat: s.heartbeat, Start: s.start,
+		Group: s.group, Client: s.client, Resume: s.resume, AskedID: s.askedID, Env: s.env, Heartbeat: s.heartbeat, Start: s.start,
 		NextStep: s.nextStep, LastStep: s.lastStep, Rows: s.rows, LastTime: s.lastTime, Runtime: s.runtime,
 		Missing: s.missing, Parts: s.log.parts, Closed: s.log.closed, ExitCode: s.log.exitCode, Num: s.log.num,
 		ClosedBy: s.closedBy, Defined: s.defs.written,
@@ -103,7 +104,7 @@ func Load(b []byte, cfg Config) (s *State, offset int64, err error) {
 	for _, c := range v.Config {
 		s.config.bytes += len(c.JSON)
 	}
-	s.client = v.Client
+	s.client, s.resume = v.Client, v.Resume
 	s.group, s.askedID, s.env, s.heartbeat, s.start = v.Group, v.AskedID, v.Env, v.Heartbeat, v.Start
 	s.nextStep, s.lastStep, s.rows, s.lastTime = v.NextStep, v.LastStep, v.Rows, v.LastTime
 	s.runtime, s.missing, s.closedBy = v.Runtime, v.Missing, v.ClosedBy

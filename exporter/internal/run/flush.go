@@ -360,6 +360,9 @@ func (s *State) metaNow() (items []dotwandb.Item, text string) {
 	if s.askedID != "" {
 		own("asked_run_id", s.askedID)
 	}
+	if s.resume != "" {
+		own("resume", s.resume)
+	}
 	r := s.names()
 	items = s.config.render(isDeciding, extra...)
 	return items, strings.Join(append([]string{r.DisplayName, r.Group, r.JobType, r.Notes}, r.Tags...), "\x00")

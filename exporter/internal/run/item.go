@@ -164,6 +164,7 @@ type Task struct {
 	Config   []Value      `cbor:"10,keyasint,omitempty"` // what the task itself carries
 	Defaults []Value      `cbor:"11,keyasint,omitempty"` // config of its scope and resource
 	Env      *Environment `cbor:"12,keyasint,omitempty"`
+	Resume   string       `cbor:"13,keyasint,omitempty"` // "must" or "never": for whoever uploads
 }
 
 // Environment is what the resource says of the program and its machine.

@@ -76,6 +76,7 @@ type State struct {
 	defs      definitions
 	group     string // where no owner names one
 	client    string // who opened it, where senders are authenticated
+	resume    string // "must" or "never", where a task says so
 	askedID   string
 	env       *Environment
 	heartbeat bool
@@ -349,6 +350,10 @@ func (s *State) task(ctx *Context, it *Item, a *Applied) {
 	o.Trace = t.Trace
 	if o.Start == 0 || t.Start != 0 && t.Start < o.Start {
 		o.Start = t.Start // a start event may say a later time than its span
+	}
+	if s.resume == "" && (t.Resume == "must" || t.Resume == "never") {
+		s.resume = t.Resume
+		s.meta.dirty = true
 	}
 	o.SpanName = nonZero(it.SpanName, o.SpanName)
 	o.RunName = nonZero(t.RunName, o.RunName)

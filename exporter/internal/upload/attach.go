@@ -101,9 +101,19 @@ func (u *Uploader) resume(ctx context.Context, record *dotwandb.Run) error {
 	}
 	s := u.state
 	r, err := u.held(ctx)
-	if err != nil || r == nil {
-		u.asked = err == nil
+	asked := resumeOf(record)
+	switch {
+	case err != nil:
 		return err
+	case r == nil && asked == "must":
+		return ErrMustResume
+	case r == nil:
+		u.asked = true
+		return nil
+	case asked == "never":
+		if _, own := markOf(r.Config, s.Log); !own {
+			return ErrNeverResume
+		}
 	}
 	s.Continued, s.StorageID = true, r.StorageID
 	s.Sent.Tags = r.Tags
@@ -119,6 +129,23 @@ func (u *Uploader) resume(ctx context.Context, record *dotwandb.Run) error {
 	}
 	s.Next = s.Base
 	return nil
+}
+
+// Why a run is not uploaded: its task says what must be true of it at W&B.
+var (
+	ErrMustResume  = errors.New("the task says wandb.run.resume=must, and W&B has no such run: leave it out, or ask for the id of a run that is there")
+	ErrNeverResume = errors.New("the task says wandb.run.resume=never, and W&B has a run of this id already: ask for another id, or leave it out")
+)
+
+// resumeOf is what the run's task says of resuming; "" is that all is well.
+func resumeOf(record *dotwandb.Run) string {
+	var o object
+	for i := range record.Config {
+		o.set(&record.Config[i], record.Config[i].JSON)
+	}
+	otel, _ := o.get("otel")
+	word, _ := extjson.Get(otel, "resume")
+	return strings.Trim(word, `"`)
 }
 
 func (u *Uploader) held(ctx context.Context) (r *wandb.Resume, err error) {

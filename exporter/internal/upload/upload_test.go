@@ -427,3 +427,37 @@ func TestLateDefaultName(t *testing.T) {
 		})
 	}
 }
+
+// A task may ask that its run be there already, or not yet.
+func TestResumeAsAsked(t *testing.T) {
+	for name, tt := range map[string]struct {
+		asked string
+		there bool
+		want  error
+	}{
+		"must, and it is not there":  {"must", false, ErrMustResume},
+		"must, and it is there":      {"must", true, nil},
+		"never, and it is not there": {"never", false, nil},
+		"never, and it is there":     {"never", true, ErrNeverResume},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, wandbtest.Options{}, func(f *fixture) {
+				t := f.T
+				if tt.there {
+					_, err := f.client.UpsertRun(t.Context(), wandb.Upsert{
+						Run: wandb.Path{Project: "p", Run: "r"}, Config: `{"_wandb":{"value":{"t":{"5":"0.1"}}}}`,
+					})
+					require.NoError(t, err)
+				}
+				f.write(1, opening(start, item{Key: "otel", Rest: []string{"resume"}, JSON: `"` + tt.asked + `"`})...)
+				f.write(1, row(0, "loss", "1"), exit(0))
+				err := f.uploader().Run(t.Context())
+				require.ErrorIs(t, err, tt.want)
+				if tt.want == nil {
+					require.NoError(t, f.uploader().Run(t.Context()), "again: its own run is no other")
+					assert.Len(t, f.held().History, 1)
+				}
+			})
+		})
+	}
+}
