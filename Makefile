@@ -88,6 +88,10 @@ BENCHTIME ?= 2s
 bench-bridge: ## what the bridge costs a program, beside what OpenTelemetry's SDK takes for the same
 	$(call step,benchmark the bridge,$(PLAIN) $(GO) test -run '^$$' -bench 'Cost' -benchtime $(BENCHTIME) ./bridge)
 
+.PHONY: bench-upload
+bench-upload: bin/otelcol-wandb ## how long a task's start and a row take to W&B, one run and ten (minutes)
+	$(call step,benchmark the upload,LATENCY_LONG=1 $(PLAIN) $(GO) test -count=1 -timeout=1h -v ./exporter/internal/uploadlatency)
+
 # BENCH holds options: make bench BENCH='-n 20000 -reps 1'
 .PHONY: bench
 bench: bin/otelcol-wandb ## what the exporter costs, beside a pipeline that keeps nothing (minutes)
