@@ -30,6 +30,9 @@ func (h *health) add(m *member, host component.Host) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.hosts[m] = host
+	if h.failing != nil || h.hindered != nil {
+		h.report()
+	}
 }
 
 func (h *health) remove(m *member) {

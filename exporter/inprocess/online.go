@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -81,8 +82,9 @@ func (s *stops) add(stopped func(host, entity, project, runID string)) {
 
 func (s *stops) asked(run runid.Coordinates) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, stopped := range s.all {
+	all := slices.Clone(s.all)
+	s.mu.Unlock()
+	for _, stopped := range all {
 		stopped(run.Host, run.Entity, run.Project, run.ID)
 	}
 }

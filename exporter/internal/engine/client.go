@@ -22,11 +22,15 @@ func clientOf(ctx context.Context) string {
 	return client
 }
 
-// clientOfRun is who opened a run, as its state file says; "" where that is gone.
+// unknownClient is nobody's name: a run of whose client nothing is known is not
+// uploaded with another's key.
+const unknownClient = "?"
+
+// clientOfRun is who opened a run, as its state file says.
 func clientOfRun(folder *runlog.Folder, key runid.Coordinates) string {
 	b, _, err := folder.ReadState(key.Key())
 	if err != nil {
-		return ""
+		return unknownClient
 	}
 	client, _ := run.CheckpointClient(b)
 	return client

@@ -327,7 +327,7 @@ func (l *runLog) begin(state *run.State, w run.Write) error {
 	if !l.marked || later {
 		// It names no part, so whoever finds it reads the run's logs: what an
 		// earlier end left must not outlive the new part's first byte.
-		b, err := run.NewState(l.key, run.Config{}).Checkpoint(0)
+		b, err := state.Blank().Checkpoint(0)
 		if err == nil {
 			err = l.folder.WriteState(l.key.Key(), true, b)
 		}

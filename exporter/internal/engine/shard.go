@@ -238,6 +238,10 @@ func (s *shard) write(r *openRun, w run.Write) error {
 
 // forget gives a run up whose log is in an uncertain state.
 func (s *shard) forget(r *openRun) {
+	if r.log.stream != nil { // who takes the run up again, follows it again
+		r.log.stream.Ended()
+		r.log.stream = nil
+	}
 	if err := r.log.release(); err != nil {
 		s.e.cfg.Logger.Warn("a run is read anew from its log, which could not be closed", zap.Stringer("run", r.log.key), zap.Error(err))
 	}

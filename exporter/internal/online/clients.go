@@ -54,8 +54,12 @@ type Clients struct {
 // the exporter began.
 var ErrNoKeyYet = errors.New("the client that opened the run has brought no key yet")
 
-// Learn takes the key that a client brought.
+// Learn takes the key that a client brought. What is none is not taken: a typing
+// mistake is mended by sending again.
 func (c *Clients) Learn(client, key string) {
+	if _, err := wandb.APIKey(key, "the client"); err != nil {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.keys == nil {
@@ -125,7 +129,7 @@ func (c *Clients) make(host, entity, owner, key string) (w way, err error) {
 	}
 	opts := c.Base
 	opts.BaseURL, opts.Credentials = host, creds
-	if host != c.Trusted {
+	if host != c.Trusted || key != "" { // what the exporter itself brings is not the client's
 		opts.Header, opts.HTTP = nil, opts.Storage
 	}
 	if creds.IsZero() && (host != c.Trusted || !c.Authenticated) {

@@ -54,6 +54,8 @@ type Online struct {
 	flows  sync.WaitGroup // streams at work
 	work   sync.WaitGroup // everything else
 
+	changed chan struct{} // trouble began or ended: watch looks
+
 	retryLock time.Duration // how often a run is asked for that another program uploads
 
 	mu      sync.Mutex // guards everything below
@@ -99,7 +101,7 @@ func New(cfg Config) *Online {
 	if cfg.StopAsked == nil {
 		cfg.StopAsked = func(runid.Coordinates) {}
 	}
-	o := &Online{cfg: cfg, retryLock: 10 * time.Second, streams: map[runid.Coordinates]*Stream{}}
+	o := &Online{cfg: cfg, retryLock: 10 * time.Second, changed: make(chan struct{}, 1), streams: map[runid.Coordinates]*Stream{}}
 	o.ctx, o.cancel = context.WithCancelCause(context.Background())
 	o.work.Go(o.watch)
 	return o
@@ -118,10 +120,10 @@ func (o *Online) stream(key runid.Coordinates, client string, folder *runlog.Fol
 	defer o.mu.Unlock()
 	s := o.streams[key]
 	if s == nil {
-		s = &Stream{o: o, key: key, client: client, folder: folder}
+		s = &Stream{o: o, key: key, folder: folder, news: make(chan struct{}, 1)}
 		o.streams[key] = s
 	}
-	s.add(logs, follow)
+	s.add(client, logs, follow)
 	if !s.working && !o.closed && s.failed == nil {
 		s.working = true
 		o.flows.Go(func() { s.work(o.ctx) })
@@ -163,8 +165,12 @@ func (o *Online) takeUp(root *runlog.Root, clientOf func(*runlog.Folder, runid.C
 		if o.ctx.Err() != nil {
 			return nil //nolint:nilerr // the exporter ends: what List could not read, the next start hears of
 		}
-		key := runid.Coordinates{
-			Host: cmp.Or(k.Host, o.cfg.Host), Entity: cmp.Or(k.Entity, o.cfg.Entity), Project: k.Project, ID: k.ID,
+		key := runid.Coordinates{Host: k.Host, Project: k.Project, ID: k.ID}
+		if run := parts[0].Run; run != nil {
+			key.Entity = run.Entity // a folder's name may stand for none
+		}
+		if k.Host == "" {
+			key.Host, key.Entity = o.cfg.Host, cmp.Or(key.Entity, o.cfg.Entity)
 		}
 		if k.Project == "" {
 			continue // its log says nothing of it; List said so
@@ -174,6 +180,7 @@ func (o *Online) takeUp(root *runlog.Root, clientOf func(*runlog.Folder, runid.C
 			errs = append(errs, err)
 			continue
 		}
+		key = begun(key, folder)
 		if logs := o.leftOver(key, folder, parts); logs != nil {
 			n++
 			o.stream(key, clientOf(folder, key), folder, logs, false)
@@ -183,6 +190,23 @@ func (o *Online) takeUp(root *runlog.Root, clientOf func(*runlog.Folder, runid.C
 		o.cfg.Logger.Info("runs of an earlier exporter are uploaded", zap.Int("runs", n))
 	}
 	return errors.Join(errs...)
+}
+
+// begun is where the upload of a run began, where that was: the configuration
+// may have another host or entity now, and a run is not to be in two places.
+func begun(key runid.Coordinates, folder *runlog.Folder) runid.Coordinates {
+	known, _ := upload.List(folder.Dir()) // what cannot be read is not known
+	elsewhere := key
+	for _, k := range known {
+		if k.Asked.Project != key.Project || k.Asked.Run != key.ID {
+			continue
+		}
+		if k.Host == key.Host && k.Asked.Entity == key.Entity {
+			return key
+		}
+		elsewhere.Host, elsewhere.Entity = k.Host, k.Asked.Entity
+	}
+	return elsewhere
 }
 
 // Greet asks W&B whom the credentials belong to, and logs it. It returns at once.
@@ -226,7 +250,21 @@ func (o *Online) watch() {
 			return
 		case <-t.C:
 			o.look()
+		case <-o.changed:
+			o.judge()
+			select { // an outage changes every run at once: one look does for many
+			case <-time.After(10 * time.Millisecond):
+			case <-o.ctx.Done():
+			}
 		}
+	}
+}
+
+// check has watch look at the health.
+func (o *Online) check() {
+	select {
+	case o.changed <- struct{}{}:
+	default:
 	}
 }
 
@@ -246,11 +284,12 @@ func (o *Online) look() {
 	o.mu.Lock()
 	o.behind = behind
 	o.mu.Unlock()
-	o.check()
+	o.judge()
 }
 
-// check tells Health what changed.
-func (o *Online) check() {
+// judge tells Health what changed. Only watch calls it: Health hears changes in
+// their order.
+func (o *Online) judge() {
 	o.mu.Lock()
 	var worst error
 	for _, s := range o.streams {

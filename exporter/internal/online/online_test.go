@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -247,6 +248,77 @@ func (f *fixture) wholeParts(id string, rows int) {
 		r, ok := f.server.Run("", "p", id)
 		return ok && r.State == "finished" && len(r.History) == rows
 	}, patience, 5*time.Millisecond, "run %s", id)
+}
+
+// A folder's host is what the configuration says; what was uploaded elsewhere
+// before that changed stays there, and what began there goes on there.
+func TestTheConfigurationHasAnotherHost(t *testing.T) {
+	f := newFixture(t)
+	f.end(f.begin("r", 3), 9)
+	o := f.online()
+	o.TakeUp(f.root, nobody)
+	f.whole("r", 3)
+	o.Shutdown(t.Context())
+	o = f.online(func(c *Config) { c.Host = "https://new.example" })
+	require.NoError(t, o.takeUp(f.root, nobody))
+	assert.Empty(t, o.streams)
+	f.end(f.beginAt("r", 2, 3), 9)
+	require.NoError(t, o.takeUp(f.root, nobody))
+	f.wholeParts("r", 5)
+	o.Shutdown(t.Context())
+}
+
+// A folder below another host's that stands for no entity is none.
+func TestNoEntityOnAnotherHost(t *testing.T) {
+	f := newFixture(t)
+	var err error
+	f.folder, err = f.root.Folder(f.url, "default")
+	require.NoError(t, err)
+	f.end(f.begin("r", 3), 9)
+	o := f.online(func(c *Config) { c.Host, c.Entity = "https://own.example", "mine" })
+	o.TakeUp(f.root, nobody)
+	f.whole("r", 3)
+	o.Shutdown(t.Context())
+	all := f.server.Runs()
+	require.Len(t, all, 1)
+	assert.Equal(t, wandbtest.Entity, all[0].Entity, "the key's own")
+}
+
+// Somebody follows a run whose end is there already: nothing is done over and over.
+func TestFollowedAfterItsEnd(t *testing.T) {
+	f := newFixture(t)
+	f.end(f.begin("r", 3), 9)
+	var asked atomic.Int64
+	o := f.online(func(c *Config) {
+		way := c.Way
+		c.Way = func(key runid.Coordinates, client string) (*wandb.Client, upload.Pacer, error) {
+			asked.Add(1)
+			return way(key, client)
+		}
+	})
+	o.retryLock = time.Hour
+	s := o.Follow(f.key("r"), "", f.folder, f.logs("r"))
+	f.whole("r", 3)
+	require.Eventually(t, func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.up == nil }, patience, time.Millisecond)
+	assert.LessOrEqual(t, asked.Load(), int64(2), "once, and once more for the news that it is followed")
+	o.Shutdown(t.Context())
+}
+
+// What W&B has all of is not behind, also after a restart.
+func TestBehindAfterARestart(t *testing.T) {
+	f := newFixture(t)
+	part := f.begin("r", 3)
+	for range 2 {
+		o := f.online()
+		o.Follow(f.key("r"), "", f.folder, f.logs("r"))
+		require.Eventually(t, func() bool {
+			o.look()
+			r, ok := f.server.Run("", "p", "r")
+			return ok && len(r.History) == 3 && o.Gauges().Behind == 0
+		}, patience, time.Millisecond)
+		o.Shutdown(t.Context())
+	}
+	f.end(part, 9)
 }
 
 // Shutdown ends in time whatever W&B does.

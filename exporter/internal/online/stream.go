@@ -1,7 +1,6 @@
 package online
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -24,13 +23,14 @@ import (
 type Stream struct {
 	o      *Online
 	key    runid.Coordinates
-	client string // who opened the run
+	news   chan struct{} // wakes a wait
 	folder *runlog.Folder
 
 	working bool  // a goroutine is at it
 	failed  error // a *upload.Failure: nothing is sent any more, until the next start
 
 	mu        sync.Mutex // guards everything below
+	client    string     // who opened the run
 	logs      []string   // oldest first
 	added     int        // how often logs were added, or more was asked for
 	follow    bool       // somebody writes the last log
@@ -41,10 +41,14 @@ type Stream struct {
 }
 
 // add takes in logs, and what to do with them.
-func (s *Stream) add(logs []string, follow bool) {
+func (s *Stream) add(client string, logs []string, follow bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.added++
+	if follow || s.client == "" {
+		s.client = client // the run itself knows best
+	}
+	s.poke()
 	s.follow = s.follow || follow
 	s.alive = s.alive || follow
 	for _, log := range logs {
@@ -76,6 +80,7 @@ func (s *Stream) Ended() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.alive, s.follow = false, false
+	s.poke()
 	if s.up != nil {
 		s.up.SetAlive(false)
 		s.up.Wake()
@@ -96,10 +101,14 @@ func (s *Stream) finish() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.finishing, s.follow = true, false
+	s.poke()
 	if s.up != nil {
 		s.up.Finish()
 	}
 }
+
+// errFinishing ends a wait when the exporter shuts down.
+var errFinishing = errors.New("the exporter shuts down")
 
 // work uploads until nothing is left to do for the run.
 func (s *Stream) work(ctx context.Context) {
@@ -111,74 +120,117 @@ func (s *Stream) work(ctx context.Context) {
 
 		s.o.mu.Lock()
 		s.mu.Lock()
-		more := s.added != seen || s.follow && !s.finishing
 		s.up = nil
-		if ctx.Err() == nil && err != nil {
+		news, follow := s.added != seen, s.follow && !s.finishing
+		var failure *upload.Failure
+		again := err == nil && (news || follow)
+		switch {
+		case ctx.Err() != nil || errors.Is(err, errFinishing):
+			again = false
+		case errors.As(err, &failure):
 			s.failed = err
+		case err != nil:
+			again = true // this machine's trouble, such as too many open files
 		}
-		if more && err == nil && ctx.Err() == nil {
-			s.mu.Unlock()
-			s.o.mu.Unlock()
-			continue
-		}
-		s.working = false
-		if err == nil && ctx.Err() == nil {
-			delete(s.o.streams, s.key) // W&B has all of it
+		if !again {
+			s.working = false
+			if err == nil && ctx.Err() == nil {
+				delete(s.o.streams, s.key) // W&B has all of it
+			}
 		}
 		s.mu.Unlock()
 		s.o.mu.Unlock()
-		if err != nil && ctx.Err() == nil {
-			s.say(err)
+		switch {
+		case again && news:
+		case again:
+			// All is done and yet somebody follows, or it failed here: not at once again.
+			if err != nil {
+				s.setHindered(err)
+			}
+			_ = s.wait(ctx)
+		default:
+			if s.failed != nil {
+				s.say(err)
+			}
+			s.o.check()
+			return
 		}
-		s.o.check()
-		return
 	}
 }
 
 // once makes an uploader and lets it work.
 func (s *Stream) once(ctx context.Context) error {
+	to := destination(s.key, s.folder)
+	if to.err != nil {
+		return &upload.Failure{Run: to.path, Err: to.err}
+	}
+	client, pacer, err := s.way(ctx, to)
+	if err != nil {
+		return err
+	}
 	unlock, err := s.lock(ctx)
 	if err != nil {
 		return err
 	}
-	up, err := s.uploader()
-	for said := false; errors.Is(err, ErrNoKeyYet) && ctx.Err() == nil; up, err = s.uploader() {
-		if !said {
+	err = s.uploader(to, client, pacer).Run(ctx)
+	if unlockErr := unlock(); unlockErr != nil {
+		s.o.cfg.Logger.Warn("the lock of an upload is not given up: other programs will not upload this run", zap.Stringer("run", s.key), zap.Error(unlockErr))
+	}
+	return err
+}
+
+// way waits until the run's client has brought its key.
+func (s *Stream) way(ctx context.Context, to where) (client *wandb.Client, pacer upload.Pacer, err error) {
+	for said := false; ; {
+		s.mu.Lock()
+		by := s.client
+		s.mu.Unlock()
+		client, pacer, err = s.o.cfg.Way(to.key, by)
+		switch {
+		case err == nil:
+			return client, pacer, nil
+		case !errors.Is(err, ErrNoKeyYet):
+			return nil, nil, &upload.Failure{Run: to.path, Err: err}
+		case !said:
 			said = true
 			s.o.cfg.Logger.Info("the client that opened this run has brought no key since the exporter began: its upload waits", zap.Stringer("run", s.key))
 		}
-		if s.isFinishing() || !wait(ctx, s.o.retryLock) {
-			break
+		if err := s.wait(ctx); err != nil {
+			return nil, nil, err
 		}
 	}
-	if err == nil {
-		err = up.Run(ctx)
-	}
-	return errors.Join(err, unlock())
 }
 
-func (s *Stream) isFinishing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.finishing
-}
-
-// wait tells whether it has waited to the end.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
+// wait waits a while, or until there is news of the run; with an error when the
+// exporter ends.
+func (s *Stream) wait(ctx context.Context) error {
+	t := time.NewTimer(s.o.retryLock)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return true
+	case <-s.news:
 	case <-ctx.Done():
-		return false
+		return context.Cause(ctx)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.finishing {
+		return errFinishing
+	}
+	return nil
+}
+
+// poke says that there is news. The lock is held.
+func (s *Stream) poke() {
+	select {
+	case s.news <- struct{}{}:
+	default:
 	}
 }
 
 // lock keeps other programs from uploading the run.
 func (s *Stream) lock(ctx context.Context) (unlock func() error, err error) {
-	said := false
-	for {
+	for said := false; ; {
 		unlock, err := s.folder.Lock(upload.LockKey(s.key.Key()))
 		if !errors.Is(err, runlog.ErrLocked) {
 			return unlock, err
@@ -187,21 +239,13 @@ func (s *Stream) lock(ctx context.Context) (unlock func() error, err error) {
 			said = true
 			s.o.cfg.Logger.Info("another program uploads this run: it is taken over when that is done", zap.Stringer("run", s.key))
 		}
-		if !wait(ctx, s.o.retryLock) {
-			return nil, context.Cause(ctx)
+		if err := s.wait(ctx); err != nil {
+			return nil, err
 		}
 	}
 }
 
-func (s *Stream) uploader() (*upload.Uploader, error) {
-	to := destination(s.key, s.folder)
-	if to.err != nil {
-		return nil, &upload.Failure{Run: to.path, Err: to.err}
-	}
-	client, pacer, err := s.o.cfg.Way(to.key, s.client)
-	if err != nil {
-		return nil, &upload.Failure{Run: to.path, Err: err}
-	}
+func (s *Stream) uploader(to where, client *wandb.Client, pacer upload.Pacer) *upload.Uploader {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.up = upload.New(upload.Options{
@@ -222,7 +266,7 @@ func (s *Stream) uploader() (*upload.Uploader, error) {
 	if s.finishing {
 		s.up.Finish()
 	}
-	return s.up, nil
+	return s.up
 }
 
 // toSend are the logs that are there. Where nothing is known of an upload, those
@@ -296,7 +340,7 @@ func (s *Stream) notice(n upload.Notice) {
 		log.Warn("the position of an upload is not kept: after a restart more is sent again", run, zap.Error(n.Err))
 	case upload.StopAsked:
 		log.Info("somebody asked at W&B that this run stop", run)
-		s.o.cfg.StopAsked(s.key)
+		go s.o.cfg.StopAsked(s.key) // whoever hears of it may shut the exporter down, which waits for this
 	}
 }
 
@@ -353,25 +397,25 @@ func (s *Stream) phase() upload.Phase {
 	return s.up.Status().Phase
 }
 
-// behind is how many bytes of the run's logs W&B does not have, about.
+// behind is how many bytes of the run's logs W&B does not have, about. What this
+// exporter is not at, such as a run that another program uploads, is not counted.
 func (s *Stream) behind() (n int64) {
 	s.mu.Lock()
 	logs, up := slices.Clone(s.logs), s.up
 	s.mu.Unlock()
-	at := upload.Status{}
-	if up != nil {
-		at = up.Status()
+	if up == nil {
+		return 0
 	}
-	for _, log := range logs {
+	at := up.Status()
+	first := max(0, slices.IndexFunc(logs, func(log string) bool { return partOf(log) == at.Part }))
+	for i, log := range logs[first:] {
 		fi, err := os.Stat(log)
-		if err != nil {
-			continue
-		}
-		switch c := cmp.Compare(partOf(log), at.Part); {
-		case at.Part == "" || c > 0:
-			n += fi.Size()
-		case c == 0:
+		switch {
+		case err != nil:
+		case i == 0 && partOf(log) == at.Part:
 			n += max(0, fi.Size()-at.Offset)
+		default:
+			n += fi.Size()
 		}
 	}
 	return n

@@ -167,11 +167,13 @@ type Delivery struct {
 // unix ns. What it leads to is in the batch until Flush.
 func (s *State) Apply(now int64, request []Delivery) Applied {
 	var a Applied
+	admitted := false
 	for _, d := range request {
 		if !s.admits(d.Context) {
 			a.drop(DropForeignClient, len(d.Items), fmt.Sprintf("run %q: another client opened it, and only that one may write to it: give the task an id of its own, or send both with one client's credentials", s.Key))
 			continue
 		}
+		admitted = true
 		s.meet(d.Context)
 		for i := range d.Items {
 			it := &d.Items[i]
@@ -189,7 +191,9 @@ func (s *State) Apply(now int64, request []Delivery) Applied {
 		}
 	}
 	s.writeRows(&a)
-	s.lastHeard = now
+	if admitted {
+		s.lastHeard = now
+	}
 	return a
 }
 
@@ -201,6 +205,13 @@ func (s *State) admits(ctx *Context) bool {
 		s.fact(fact{Client: ctx.Client})
 	}
 	return s.client == "" || s.client == ctx.Client
+}
+
+// Blank is a state of the run that knows nothing but whose it is.
+func (s *State) Blank() *State {
+	blank := NewState(s.Key, s.cfg)
+	blank.client = s.client
+	return blank
 }
 
 // Client is who opened the run; "" where senders are not authenticated.

@@ -1,9 +1,11 @@
 package upload
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -51,8 +53,14 @@ func (u *Uploader) attach(ctx context.Context) error {
 		u.notify(StateTrouble, fmt.Errorf("%s: %w", asked, err))
 	}
 	if p != nil && p.Host == host && p.Asked == asked {
-		u.state = newState(*p, skipped)
-		return nil
+		if u.holds(p) {
+			u.state = newState(*p, skipped)
+			u.setStatus(func(st *Status) { st.Part, st.Offset = p.Part, p.Offset })
+			return nil
+		}
+		// The machine lost power: what W&B was sent is not in the log any more, and
+		// other rows are to have those numbers.
+		u.notify(StateTrouble, fmt.Errorf("%s: the log of part %s is not what it was up to offset %d, of which W&B has all: it is sent again from its beginning", asked, p.Part, p.Offset))
 	}
 
 	u.state = newState(position{Host: host, Asked: asked, SummaryFresh: true}, skipped)
@@ -74,6 +82,29 @@ func (u *Uploader) attach(ctx context.Context) error {
 	u.save()
 	u.attached = s.position
 	return nil
+}
+
+// tailSize is how much of the log a position remembers: a record's number and
+// note are in it.
+const tailSize = 64
+
+// tail reads the last bytes before an offset.
+func tail(file io.ReaderAt, offset int64) ([]byte, error) {
+	b := make([]byte, min(tailSize, offset))
+	_, err := file.ReadAt(b, offset-int64(len(b)))
+	return b, err
+}
+
+// holds tells whether a part's log still has what the position says of it. One
+// that is gone says nothing against it.
+func (u *Uploader) holds(p *position) bool {
+	file, err := os.Open(u.log(p.Part))
+	if err != nil {
+		return true
+	}
+	defer file.Close()
+	b, err := tail(file, p.Offset)
+	return err == nil && (p.Tail == nil || bytes.Equal(b, p.Tail))
 }
 
 // features asks what the server can do: console lines go on as they began.

@@ -36,6 +36,7 @@ type position struct {
 	Log    string // says which log: when its first part began
 	Part   string // the part's directory
 	Offset int64  // in the part's log: the end of a whole record
+	Tail   []byte // the last bytes before Offset: a log that lost them is another one
 	Taken  int    // lines of the record there that are sent already
 	Exit   *dotwandb.Exit
 	Done   bool // nothing is left to say of this part and those before it

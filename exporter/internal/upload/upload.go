@@ -531,6 +531,11 @@ func (u *Uploader) read() (*batch, error) {
 	if _, err := file.Seek(s.Offset, io.SeekStart); err != nil {
 		return nil, err
 	}
+	defer func() {
+		if b, err := tail(file, s.Offset); err == nil {
+			s.Tail = b
+		}
+	}()
 	r := dotwandb.NewReaderAt(file, s.Offset, dotwandb.Strict)
 	for s.Exit == nil && b.alert == nil && b.named < filesAtOnce && (s.Upserted || b.Size() < firstBatch) {
 		body, err := r.Next()

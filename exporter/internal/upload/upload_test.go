@@ -461,3 +461,36 @@ func TestResumeAsAsked(t *testing.T) {
 		})
 	}
 }
+
+// A log that lost its end, to a power cut, and went on otherwise: W&B gets what
+// the log says now.
+func TestALogThatLostItsEnd(t *testing.T) {
+	bubble(t, wandbtest.Options{}, func(f *fixture) {
+		t := f.T
+		f.write(1, opening(start)...)
+		f.write(1, row(0, "loss", "1"), row(1, "loss", "2"))
+		kept, err := os.ReadFile(f.part(1))
+		require.NoError(t, err)
+		num := f.num
+		f.write(1, row(2, "loss", "3"), row(3, "loss", "4"))
+		require.NoError(t, f.uploader().Run(t.Context()))
+		require.Len(t, f.held().History, 4)
+
+		require.NoError(t, os.WriteFile(f.part(1), kept, 0o600))
+		f.num = num
+		for step := range 4 {
+			f.write(1, row(int64(2+step), "other", "1234567"))
+		}
+		f.write(1, exit(0))
+		require.NoError(t, f.uploader().Run(t.Context()))
+		got := f.held()
+		require.Len(t, got.History, 6)
+		for step, line := range got.History {
+			assert.Contains(t, line.Text, fmt.Sprintf(`"_step":%d`, step))
+			assert.Equal(t, step >= 2, strings.Contains(line.Text, "other"), line.Text)
+		}
+		assert.Equal(t, "finished", got.State)
+		require.Len(t, f.notices, 1)
+		assert.Equal(t, StateTrouble, f.notices[0].Kind)
+	})
+}
