@@ -64,6 +64,9 @@ func (b *Bridge) begin(ctx context.Context, st state, name string, c *taskConfig
 	r.stopped = make(chan struct{})
 	ctx, r.cancel = stoppable(ctx)
 	b.opened(r)
+	if b.keyHere && r.coords.Entity == "" {
+		b.whose.of(r.coords.Host) // so that the page is known when somebody wants it
+	}
 
 	st.run, st.remote, st.local, st.skipped = r, nil, true, false
 	st.bridge, st.scope = b, st.scope.under()

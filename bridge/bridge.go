@@ -42,6 +42,10 @@ type Bridge struct {
 
 	client func(host string) (*wandb.Client, error) // nil client: there is no key
 	stops  bool                                     // the sink tells of runs that were stopped
+	whose  whose
+	// keyHere: the program itself was given a key. One in netrc is for all
+	// programs, and asked for its entity only when somebody wants a page.
+	keyHere bool
 
 	mu         sync.Mutex // guards everything below
 	said       map[string]struct{}
@@ -200,6 +204,7 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 		asker.cancel()
 		<-asker.ended
 	}
+	b.whose.shutdown()
 	ctx, cancel := b.bounded(ctx)
 	defer cancel()
 	if b.pipeline != nil && len(b.close) > 0 {

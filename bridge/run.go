@@ -92,13 +92,19 @@ func (r *Run) Group() string {
 }
 
 // URL is the run's page. It is known from the task's start, where entity and
-// project are; otherwise it is W&B's front page, from which the run can be
-// found by its id. "" for no run.
+// project are. Where no entity is, W&B is asked once for that of the program's
+// key ($WANDB_API_KEY, netrc), beside other work. Until it has answered, and
+// without a key, it is W&B's front page, from which the run can be found by its
+// id. "" for no run.
 func (r *Run) URL() string {
 	if r == nil || r.stream == nil {
 		return ""
 	}
-	if url := runURL(r.coords); url != "" {
+	c := r.coords
+	if c.Entity == "" {
+		c.Entity = r.bridge.whose.of(c.Host)
+	}
+	if url := runURL(c); url != "" {
 		return url
 	}
 	return appURL(r.coords.Host)

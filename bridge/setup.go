@@ -242,6 +242,8 @@ func (c *setupConfig) validate() error {
 func (c *setupConfig) build() (*Bridge, error) {
 	b := &Bridge{scope: &c.scope, provider: c.provider, trust: c.trust, handler: c.handler}
 	b.client = func(host string) (*wandb.Client, error) { return newClient(c.env, host) }
+	b.whose.client = b.client
+	b.keyHere = c.env("WANDB_API_KEY") != ""
 	if c.disabled {
 		return b, nil
 	}

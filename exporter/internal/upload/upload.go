@@ -471,10 +471,16 @@ func (u *Uploader) sendBatch(ctx context.Context, pending int64) error {
 	// its first upsert. So it waits for that, and then for its lines' turn.
 	opening, urgent := !s.Upserted, !u.follows() || pending >= wandb.MaxRequest
 	kind := Lines
-	if opening {
+	switch {
+	case opening:
 		kind = Upsert
+	case !urgent && u.onlySummary(pending):
+		kind = Heartbeat // it is the last that anybody waits for: rows of busy runs go first
 	}
 	if err := u.turn(ctx, kind, pending, opening || urgent); err != nil {
+		if errors.Is(err, ErrWoken) {
+			return nil // the log may say more now
+		}
 		return err
 	}
 	b, err := u.read()
@@ -511,6 +517,39 @@ func (u *Uploader) sendBatch(ctx context.Context, pending int64) error {
 		return nil // all files are sent then
 	}
 	return u.sendFiles(ctx)
+}
+
+// maxPeek is how much of a log is looked at to see what it is: what brings only
+// a summary is short.
+const maxPeek = 16 << 10
+
+// onlySummary tells whether nothing waits but a summary, which each run changes
+// now and then, all at once in a fleet: by heartbeats, and a second after rows.
+func (u *Uploader) onlySummary(pending int64) bool {
+	s := u.state
+	if pending > maxPeek || s.dirty() || len(s.Uploaded) > 0 {
+		return false
+	}
+	if pending == 0 {
+		return true
+	}
+	file, err := os.Open(u.log(s.Part))
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	if _, err := file.Seek(s.Offset, io.SeekStart); err != nil {
+		return false
+	}
+	for r := dotwandb.NewReaderAt(file, s.Offset, dotwandb.Strict); ; {
+		body, err := r.Next()
+		if err != nil {
+			return errors.Is(err, io.EOF)
+		}
+		if rec, err := dotwandb.Decode(body); err != nil || rec.Summary == nil {
+			return false
+		}
+	}
 }
 
 // read fills a batch from the log.
