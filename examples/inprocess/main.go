@@ -1,5 +1,5 @@
-// Command inprocess writes a W&B run from inside the program: no collector, no
-// network, no account.
+// Command inprocess writes a W&B run from inside the program: no collector, and
+// without WANDB_API_KEY no network and no account. With it the run is at W&B too.
 package main
 
 import (
