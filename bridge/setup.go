@@ -209,7 +209,7 @@ func newSetup(env func(string) string, opts []SetupOption) (*setupConfig, error)
 		}
 	}
 	c.scope = *newScope(fromEnv)
-	if c.scope.coords.Host == defaultHost {
+	if c.scope.coords.Host == wandb.DefaultBaseURL {
 		c.scope.coords.Host = "" // the collector's own, wherever that is
 	}
 	for _, o := range opts {

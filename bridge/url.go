@@ -3,26 +3,14 @@ package bridge
 import (
 	"cmp"
 	"net/url"
-	"strings"
 
 	"github.com/otel-wandb/otel-wandb/internal/runid"
+	"github.com/otel-wandb/otel-wandb/internal/wandb"
 )
-
-const defaultHost = "https://api.wandb.ai"
 
 // appURL is where people look at what the API at host takes, by W&B's own
 // rules. The zero host is W&B's cloud.
-func appURL(host string) string {
-	host = strings.Trim(cmp.Or(host, defaultHost), "/")
-	switch {
-	case strings.Contains(host, "://api.wandb.test"):
-		return strings.Replace(host, "://api.", "://app.", 1)
-	case strings.Contains(host, "://api.wandb."):
-		return strings.Replace(host, "://api.", "://", 1)
-	default:
-		return strings.Replace(host, "://api.", "://app.", 1)
-	}
-}
+func appURL(host string) string { return wandb.AppURL(cmp.Or(host, wandb.DefaultBaseURL)) }
 
 // runURL is a run's page; "" where not enough is known.
 func runURL(c runid.Coordinates) string {
