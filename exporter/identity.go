@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 
 	"go.opentelemetry.io/collector/client"
 
@@ -40,7 +41,8 @@ func identity(info client.Info, attributes []string) string {
 		return ""
 	}
 	for _, name := range attributes {
-		if value := info.Auth.GetAttribute(name); value != nil && value != "" {
+		// An attribute that is empty, a list too, names nobody.
+		if value := info.Auth.GetAttribute(name); value != nil && strings.Trim(fmt.Sprint(value), "[] ") != "" {
 			return hashed(name, value)
 		}
 	}

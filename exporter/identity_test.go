@@ -35,6 +35,7 @@ func TestARunHasOneClient(t *testing.T) {
 		"another kind of name":         {ada, user{"username": "ada"}, 0},
 		"one that is nobody":           {ada, nil, 0},
 		"a client without a name":      {ada, user{"email": "ada@example"}, 0},
+		"two whose name is empty":      {user{"subject": []string{}}, user{"subject": ""}, 1},
 		"none is authenticated":        {nil, nil, 1},
 		"authentication came later on": {nil, ada, 1},
 	} {

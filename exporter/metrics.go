@@ -129,6 +129,7 @@ func newUploadMetrics(b *instruments) (m uploadMetrics) {
 		{"upload_retries", "{request}", "Requests to W&B that failed for now and are tried again.", func(c *online.Counts) int64 { return c.Retries }},
 		{"upload_runs_opened", "{run}", "Runs that W&B got to know.", func(c *online.Counts) int64 { return c.Opened }},
 		{"upload_runs_ended", "{run}", "Runs whose end W&B got to know.", func(c *online.Counts) int64 { return c.Ended }},
+		{"upload_logs_damaged", "{part}", "Parts whose log is damaged: what lies behind that is not uploaded.", func(c *online.Counts) int64 { return c.LogsDamaged }},
 		{"upload_refused", "{item}", "Lines, alerts and files that W&B does not take, and files that are gone. What is there stays on disk, and the rest goes on.", func(c *online.Counts) int64 { return c.LinesTooLong + c.AlertsRefused + c.FilesFailed }},
 	} {
 		m.counts = append(m.counts, struct {
