@@ -97,7 +97,7 @@ func TestOnlineRefused(t *testing.T) {
 // a run that is not heard of any more is not said to have ended.
 func TestOnlinePreempted(t *testing.T) {
 	w, cfg := standIn(t, wandbtest.Options{})
-	cfg.Run.AbandonAfter = time.Second
+	cfg.Run.AbandonAfter = 5 * time.Second // long beside the second in which requests are collected
 	p := newPair(t, nopSettings(), cfg)
 	p.start(t, nopHost())
 	require.NoError(t, p.logs.ConsumeLogs(t.Context(), started(1)))
@@ -109,7 +109,7 @@ func TestOnlinePreempted(t *testing.T) {
 	require.Eventually(t, func() bool {
 		r := runs(t, cfg.Dir)
 		return len(r) == 1 && r[0].Exit != nil
-	}, 10*time.Second, 10*time.Millisecond)
+	}, 30*time.Second, 10*time.Millisecond)
 	p.shutdown(t)
 	assert.Equal(t, int32(254), *runs(t, cfg.Dir)[0].Exit)
 	assert.Nil(t, w.Runs()[0].ExitCode)
