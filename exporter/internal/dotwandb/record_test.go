@@ -33,7 +33,7 @@ func everyRecord() map[string]Record {
 		"history": historyRecord(),
 		"run": {Run: &Run{
 			ID: "train-7", Entity: "team", Project: "proof", Group: "g", JobType: "train", DisplayName: "näme", Notes: "notes",
-			Tags: []string{"a", "b"}, Host: "node-1", StartTime: start,
+			Tags: []string{"a", "b"}, Host: "node-1", BaseURL: "https://wandb.example", StartTime: start,
 			Config:  []Item{{Key: "lr", JSON: "0.1"}, {Key: "model", Rest: []string{"depth"}, JSON: "12"}},
 			Summary: []Item{{Key: "_wandb", Rest: []string{"runtime"}, JSON: "7"}},
 			Resumed: true, StartingStep: 12, Runtime: 7,

@@ -1,6 +1,9 @@
 package dotwandb
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Header is the first record of every file.
 type Header struct {
@@ -41,6 +44,7 @@ type Run struct {
 	Notes                       string
 	Tags                        []string
 	Host                        string // the machine's name; not the W&B server
+	BaseURL                     string // the W&B server, as a setting of the run
 	StartTime                   time.Time
 	Config, Summary             []Item
 	Resumed                     bool
@@ -70,6 +74,12 @@ func (r *Run) append(dst []byte) []byte {
 	dst = appendString(dst, 9, r.Notes)
 	for _, tag := range r.Tags {
 		dst = appendElement(dst, 10, tag)
+	}
+	if r.BaseURL != "" {
+		var body int
+		dst, body = open(dst, 11)
+		text, _ := json.Marshal(r.BaseURL) // a string always can
+		dst = shut(appendItem(dst, 1, &Item{Key: settingBaseURL, JSON: string(text)}, true), body)
 	}
 	dst = appendString(dst, 13, r.Host)
 	dst = appendInt(dst, 14, r.StartingStep)
@@ -108,6 +118,8 @@ func (r *Run) decode(b []byte) error {
 			r.Notes = f.text()
 		case 10:
 			r.Tags = append(r.Tags, f.text())
+		case 11:
+			err = r.decodeSettings(f.body)
 		case 13:
 			r.Host = f.text()
 		case 14:
@@ -123,6 +135,22 @@ func (r *Run) decode(b []byte) error {
 			r.Runtime = f.int32()
 		case 21:
 			err = decodePair(f.body, &r.GitRemote, &r.GitCommit)
+		}
+		return err
+	})
+}
+
+// settingBaseURL is what W&B's client calls its server among a run's settings.
+const settingBaseURL = "base_url"
+
+func (r *Run) decodeSettings(b []byte) error {
+	return walk(b, func(f field) error {
+		if f.num != 1 {
+			return nil
+		}
+		items, err := decodeItem(nil, f.body)
+		if err == nil && items[0].Key == settingBaseURL {
+			_ = json.Unmarshal([]byte(items[0].JSON), &r.BaseURL) // what is no text says nothing
 		}
 		return err
 	})

@@ -96,27 +96,6 @@ func openRuns(folder string) ([]OpenRun, error) {
 	return open, err
 }
 
-// Runs lists the runs that exporters keep a state of in a wandb folder: those
-// that are open, and those that ended in the last week or so.
-func Runs(folder string) ([]runid.Coordinates, error) {
-	var keys []runid.Coordinates
-	var errs []error
-	for _, dir := range []string{"open", "closed"} {
-		states, err := listed(filepath.Join(folder, ".otel-wandb", dir), "", ".state")
-		errs = append(errs, err)
-		for _, path := range states {
-			b, err := os.ReadFile(path)
-			if err != nil {
-				continue // filed elsewhere meanwhile
-			}
-			if key, err := run.CheckpointKey(b); err == nil {
-				keys = append(keys, key)
-			}
-		}
-	}
-	return keys, errors.Join(errs...)
-}
-
 // waitingIn replays a journal as a start would, and sees what is left waiting.
 func waitingIn(dir string) ([]Waiting, error) {
 	var p *placer

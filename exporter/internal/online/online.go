@@ -171,6 +171,9 @@ func (o *Online) takeUp(root *runlog.Root, clientOf func(*runlog.Folder, runid.C
 		}
 		if k.Host == "" {
 			key.Host, key.Entity = o.cfg.Host, cmp.Or(key.Entity, o.cfg.Entity)
+			if run := parts[0].Run; run != nil {
+				key.Host = cmp.Or(run.BaseURL, key.Host) // the configuration may have changed
+			}
 		}
 		if k.Project == "" {
 			continue // its log says nothing of it; List said so

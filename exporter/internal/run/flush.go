@@ -90,10 +90,17 @@ func (s *State) addMetric(key string, m *aggregate) {
 	}
 }
 
-// TickSummary adds the changed keys of the summary to the batch, at most once
-// a second, so that who watches the log sees them.
+// summaryEvery is how often the log gets the keys of the summary that changed:
+// once a second. It is a little less, because who sends once a second is
+// sometimes early, and the summary shall go with the rows.
+const summaryEvery = 900 * time.Millisecond
+
+// TickSummary adds the changed keys of the summary to the batch, where that is
+// due, so that who watches the log sees them. Flush does so with rows already:
+// a summary that comes behind them is a request to W&B of its own. What is left
+// for the tick is what came too soon after the last one.
 func (s *State) TickSummary(now int64) {
-	if !s.Open() || now-s.summaryAt < int64(time.Second) || len(s.touched) == 0 && !s.general {
+	if !s.Open() || now-s.summaryAt < int64(summaryEvery) || len(s.touched) == 0 && !s.general {
 		return
 	}
 	s.summaryAt = now
@@ -133,6 +140,8 @@ func (s *State) Flush(now int64) (w Write, ok bool) {
 		}
 		s.general = true
 		s.summary(false) // an ordinary record to carry the note
+	} else {
+		s.TickSummary(now)
 	}
 	return s.flushOpen(), true
 }
@@ -227,6 +236,7 @@ func (s *State) flushNew(now int64) Write {
 	}
 	first.body, first.ends = first.body[:0], first.ends[:0]
 	pool.Put(first)
+	s.TickSummary(now)
 	w := s.flushOpen()
 	w.Opens, w.Start = true, time.Unix(0, start)
 	return w
@@ -328,7 +338,7 @@ func (s *State) names() (r dotwandb.Run) {
 		r.Notes = nonZero(o.Notes, r.Notes)
 	}
 	r.Group = nonZero(r.Group, s.group)
-	r.ID, r.Entity, r.Project = s.Key.ID, s.Key.Entity, s.Key.Project
+	r.ID, r.Entity, r.Project, r.BaseURL = s.Key.ID, s.Key.Entity, s.Key.Project, s.Key.Host
 	r.Tags = s.tags
 	return r
 }

@@ -161,8 +161,6 @@ func (l *finder) folder(folder string, parts []runview.PartInfo) {
 	}
 	uploads, err := upload.List(folder)
 	l.problem(err)
-	keys, err := engine.Runs(folder)
-	l.problem(err)
 	groups := map[wandb.Path]*found{}
 	for _, p := range parts {
 		log := wandb.Path{Run: p.RunID}
@@ -181,7 +179,7 @@ func (l *finder) folder(folder string, parts []runview.PartInfo) {
 		for _, o := range in.Open {
 			f.held = f.held || sameRun(o.Key, f) && (o.Held || !o.Known)
 		}
-		l.where(f, uploads, keys)
+		l.where(f, uploads)
 		if f.err == nil && !f.done() {
 			f.err = f.scan()
 		}
@@ -194,7 +192,7 @@ func sameRun(key runid.Coordinates, f *found) bool {
 }
 
 // where decides to which server the run goes, and what is known of its upload.
-func (l *finder) where(f *found, uploads []upload.Known, keys []runid.Coordinates) {
+func (l *finder) where(f *found, uploads []upload.Known) {
 	var err error
 	if f.target, err = upload.ReadTarget(f.folder, f.log); err != nil {
 		f.err = errors.Join(f.err, err)
@@ -204,7 +202,7 @@ func (l *finder) where(f *found, uploads []upload.Known, keys []runid.Coordinate
 	if f.target != nil {
 		f.to = f.target.Run
 	}
-	f.host = l.host(f, uploads, keys)
+	f.host = l.host(f, uploads)
 	l.known(f, uploads)
 	// Where it went already, whoever brought it there, it stays, unless it is
 	// asked for again.
@@ -231,10 +229,10 @@ func (l *finder) known(f *found, uploads []upload.Known) {
 	}
 }
 
-// host is the server that a run belongs to. Its folder names it, or an upload
-// that began, or the exporter's state of it; that of W&B's own service is what
-// everybody has who said nothing, and so is no answer against WANDB_BASE_URL.
-func (l *finder) host(f *found, uploads []upload.Known, keys []runid.Coordinates) string {
+// host is the server that a run belongs to: its folder names it, or an upload
+// that began, or its log. W&B's own service is in logs of everybody who said
+// nothing, and so is no answer against WANDB_BASE_URL.
+func (l *finder) host(f *found, uploads []upload.Known) string {
 	if f.target != nil {
 		return f.target.Host
 	}
@@ -246,9 +244,9 @@ func (l *finder) host(f *found, uploads []upload.Known, keys []runid.Coordinates
 			return k.Host
 		}
 	}
-	for _, key := range keys {
-		if key.Host != "" && key.Host != wandb.DefaultBaseURL && sameRun(key, f) {
-			return key.Host
+	for _, p := range f.parts {
+		if p.Run != nil && p.Run.BaseURL != "" && p.Run.BaseURL != wandb.DefaultBaseURL {
+			return p.Run.BaseURL
 		}
 	}
 	return DefaultHost(l.opts.Getenv)

@@ -28,6 +28,7 @@ type fixture struct {
 	*testing.T
 	server *wandbtest.Server
 	url    string
+	host   string // that the programs say
 	dir    string
 	env    map[string]string
 	// before is called with each request before the server has it.
@@ -37,7 +38,7 @@ type fixture struct {
 func (f *fixture) onRequest(do func(*http.Request)) { f.before.Store(&do) }
 
 func newFixture(t *testing.T, opts wandbtest.Options) *fixture {
-	f := &fixture{T: t, server: wandbtest.New(opts), dir: t.TempDir()}
+	f := &fixture{T: t, server: wandbtest.New(opts), dir: t.TempDir(), host: "https://api.wandb.ai"}
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if before := f.before.Load(); before != nil {
 			(*before)(r)
@@ -69,7 +70,7 @@ func task(ctx context.Context, tr trace.Tracer, id string, rows int) trace.Span 
 // write lets a program write to the directory.
 func (f *fixture) write(program func(trace.Tracer)) {
 	f.Helper()
-	e, err := inprocess.New(f.Context(), inprocess.WithDir(f.dir), inprocess.WithProject("demo"), inprocess.WithHost("https://api.wandb.ai"))
+	e, err := inprocess.New(f.Context(), inprocess.WithDir(f.dir), inprocess.WithProject("demo"), inprocess.WithHost(f.host))
 	require.NoError(f, err)
 	tp := sdktrace.NewTracerProvider(sdktrace.WithSyncer(e.Spans()))
 	program(tp.Tracer("test"))

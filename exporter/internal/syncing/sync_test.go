@@ -329,3 +329,15 @@ func TestPatience(t *testing.T) {
 	assert.Contains(t, text(r), "gave no good answer")
 	assert.Contains(t, text(r), "--patience")
 }
+
+// The log says which server its run belongs to, when nothing else does any more.
+func TestTheLogNamesItsServer(t *testing.T) {
+	f := newFixture(t, wandbtest.Options{})
+	f.host = f.url
+	f.offline("a", 3)
+	require.NoError(t, os.RemoveAll(filepath.Join(f.dir, "wandb", ".otel-wandb")))
+	f.env["WANDB_BASE_URL"] = "https://elsewhere.example"
+	r := f.sync(func(o *Options) { o.DryRun = true })
+	require.Len(t, r.Runs, 1)
+	assert.Equal(t, f.url, r.Runs[0].Host)
+}
