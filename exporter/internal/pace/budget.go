@@ -104,18 +104,23 @@ func (b *budget) fill(now time.Time, rate float64) {
 		b.tokens += rate * now.Sub(from).Seconds()
 	}
 	b.filled = now
-	deep := b.first
-	if b.known { // a tenth of a window's share at once: with the rest no more than 99 % of it
-		deep = min(b.deep, max(1, rate*b.window/10))
-	}
-	b.tokens = min(b.tokens, deep)
+	b.tokens = min(b.tokens, b.depth(rate))
 }
 
-// next is when a permit may go at a rate, at the earliest now.
-func (b *budget) next(now time.Time, rate float64) time.Time {
+// depth is how many permits may go at once at most.
+func (b *budget) depth(rate float64) float64 {
+	if b.known { // a tenth of a window's share at once: with the rest no more than 99 % of it
+		return min(b.deep, max(1, rate*b.window/10))
+	}
+	return b.first
+}
+
+// next is when a permit may go at a rate, at the earliest now: when the bucket
+// holds so many.
+func (b *budget) next(now time.Time, rate, holds float64) time.Time {
 	at := later(now, b.until)
-	if b.tokens < 1-1e-9 {
-		at = at.Add(seconds((1-b.tokens)/rate) + 1)
+	if b.tokens < holds-1e-9 {
+		at = at.Add(seconds((holds-b.tokens)/rate) + 1)
 	}
 	if b.known && b.remaining() < b.unit() {
 		at = later(at, b.ends)

@@ -128,6 +128,11 @@ func (l *lane) join(w *waiter, urgent bool, now time.Time) {
 		}
 	case heartbeats:
 		w.key = p.heard
+		if !p.granted.IsZero() && l.project != "" {
+			// Behind rows comes often a summary alone. Were it sent now, the next rows
+			// would wait a tick for it; they come within two, if they come, and wake it.
+			w.at = p.granted.Add(2 * tick)
+		}
 	}
 	if p.alive && l.project != "" {
 		w.deadline = p.heard.Add(hear)
@@ -210,6 +215,16 @@ func (l *lane) pick(now time.Time, rate float64) *waiter {
 	return rest
 }
 
+// threshold is how many permits there must be for the next to go: one. Heartbeats
+// that have time wait for a full bucket, because a permit that one took would be
+// missing to rows a moment later.
+func (l *lane) threshold(now time.Time, rate float64) float64 {
+	if l.first.Len() == 0 && l.rest.Len() == l.heartbeats && l.due.pressing(now, rate) == nil {
+		return l.depth(rate)
+	}
+	return 1
+}
+
 // pump lets go what may, and sets the timer for what may later.
 func (l *lane) pump(now time.Time) {
 	for w := l.later.head(); w != nil && !w.at.After(now); w = l.later.head() {
@@ -220,7 +235,7 @@ func (l *lane) pump(now time.Time) {
 	for {
 		rate := l.rate(now, l.need(now))
 		l.fill(now, rate)
-		at = l.next(now, rate)
+		at = l.next(now, rate, l.threshold(now, rate))
 		if at.After(now) || l.first.Len()+l.rest.Len() == 0 {
 			break
 		}

@@ -524,10 +524,11 @@ func (u *Uploader) sendBatch(ctx context.Context, pending int64) error {
 const maxPeek = 16 << 10
 
 // onlySummary tells whether nothing waits but a summary, which each run changes
-// now and then, all at once in a fleet: by heartbeats, and a second after rows.
+// now and then, all at once in a fleet: by heartbeats, and a second after rows; or
+// the names of files that are there.
 func (u *Uploader) onlySummary(pending int64) bool {
 	s := u.state
-	if pending > maxPeek || s.dirty() || len(s.Uploaded) > 0 {
+	if pending > maxPeek || s.dirty() {
 		return false
 	}
 	if pending == 0 {

@@ -214,7 +214,7 @@ func TestRows(t *testing.T) {
 		{"one run, busy", 1, 1, 0, 2 * time.Second},
 		// The nine others' rows, one in half a minute each, share the 1.5 requests a
 		// second that go while W&B says nothing.
-		{"ten runs, one busy", 10, 1, 0, 4 * time.Second},
+		{"ten runs, one busy", 10, 1, 0, 2 * time.Second},
 		{"ten runs, one busy, W&B says that it allows 30 requests a second", 10, 1, 30, 2 * time.Second},
 		{"ten runs, all busy", 10, 10, 0, 0},
 		{"ten runs, all busy, W&B says that it allows 30 requests a second", 10, 10, 30, 2 * time.Second},
