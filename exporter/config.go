@@ -197,6 +197,11 @@ func (c *Config) Validate() error {
 			}
 		}
 	}
+	for i, name := range c.MetricEvents {
+		if name == "" || name == semconv.EventException || strings.HasPrefix(name, semconv.Prefix) {
+			bad("`metric_events[%d]` is %q, which has a meaning of its own or none: name other span events", i, name)
+		}
+	}
 	oneOf("placement::by", c.Placement.By, ancestors, stampedOnly)
 	oneOf("placement::unknown_parent", c.Placement.UnknownParent, wait, open)
 	oneOf("fsync", c.Fsync, never, interval, always)
@@ -205,8 +210,11 @@ func (c *Config) Validate() error {
 		"finish::linger": c.Finish.Linger, "finish::rows_timeout": c.Finish.RowsTimeout,
 		"run::abandon_after": c.Run.AbandonAfter, "run::idle_timeout": c.Run.IdleTimeout, "fsync_interval": c.FsyncInterval,
 	} {
-		if d <= 0 {
+		switch {
+		case d <= 0:
 			bad("`%s` is %v: give a duration above zero, for example 5s", key, d)
+		case d < time.Millisecond: // a number without a unit is nanoseconds
+			bad("`%s` is %v: give a duration with a unit, for example 5s", key, d)
 		}
 	}
 	for key, n := range map[string]int64{

@@ -114,6 +114,8 @@ func TestInvalidConfigs(t *testing.T) {
 		"upload_endpoint":     {"`upload::http::endpoint`", "`host`"},
 		"allowed_projects":    {"`allowed_projects[0]`", "no pattern"},
 		"duration_text":       {"finish.linger", "invalid duration"},
+		"duration_unit":       {"`run::idle_timeout` is 3.6µs", "a duration with a unit"},
+		"metric_events":       {"`metric_events[0]` is \"wandb.log\"", "`metric_events[1]` is \"\"", "other span events"},
 	}
 	file, err := confmaptest.LoadConf(filepath.Join("testdata", "config.yaml"))
 	require.NoError(t, err)

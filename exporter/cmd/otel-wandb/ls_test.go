@@ -66,6 +66,7 @@ func TestLsJSON(t *testing.T) {
 	assert.Equal(t, "demo/r1", l.Runs[0].Run)
 	assert.Equal(t, "finished", l.Runs[0].State)
 	assert.Equal(t, "sync", l.Runs[0].Upload)
+	assert.Contains(t, tool(t, "", "ls", "--json", t.TempDir()).out, `"runs": []`, "what a list is read by goes on")
 }
 
 func TestLsOfNothingIsAnError(t *testing.T) {

@@ -76,6 +76,7 @@ func TestDoctor(t *testing.T) {
 			func(_ *testing.T, s *site) { s.env["WANDB_API_KEY"] = strings.Repeat("x", 40) },
 			with(noServer("key"), "clock", OK), "give an API key of",
 		},
+		{"a project of no form", wandbtest.Options{}, func(_ *testing.T, s *site) { s.opts.Project, s.opts.Write = "a/b", true }, map[string]Status{"project": Fix}, "holds one of"},
 		{"no such server", wandbtest.Options{}, func(_ *testing.T, s *site) { s.env["WANDB_BASE_URL"] = "http://127.0.0.1:1" }, with(noServer("server"), "clock", NotTried), "check the network"},
 		{"W&B's page for its server", wandbtest.Options{}, func(_ *testing.T, s *site) { s.env["WANDB_BASE_URL"] = "https://wandb.ai" }, noServer("server"), "use https://api.wandb.ai"},
 		{"the key of another server", wandbtest.Options{}, func(_ *testing.T, s *site) { s.opts.BaseURL = "http://other.invalid" }, noServer("key"), "set WANDB_BASE_URL=http://other.invalid"},

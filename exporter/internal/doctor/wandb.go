@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/syncing"
+	"github.com/otel-wandb/otel-wandb/internal/runid"
 	"github.com/otel-wandb/otel-wandb/internal/wandb"
 )
 
@@ -83,6 +84,10 @@ func (r *Report) project(ctx context.Context, opts *Options, client *wandb.Clien
 	entity := cmp.Or(opts.Entity, opts.Getenv("WANDB_ENTITY"), viewer.Entity)
 	project := cmp.Or(opts.Project, opts.Getenv("WANDB_PROJECT"), "uncategorized")
 	where := entity + "/" + project
+	if wrong := cmp.Or(runid.ProjectError(project), runid.ProjectError(entity)); wrong != "" {
+		r.add(Fix, "project", where+": a name "+wrong, "give names that W&B accepts with WANDB_PROJECT and WANDB_ENTITY, or --project and --entity")
+		return
+	}
 	known := entity == viewer.Entity || entity == viewer.Username || slices.Contains(viewer.Teams, entity)
 	switch {
 	case opts.Write:

@@ -81,6 +81,9 @@ func badInputs() []badInput {
 		{name: "host that is not allowed", span: attr(semconv.Host, "https://evil.example"), drop: map[string]int64{"host_not_allowed": 1}},
 		{name: "host that is a path", span: attr(semconv.Host, "/../../x"), drop: map[string]int64{"host_not_allowed": 1}},
 		{name: "row of 20 MB", span: row(func(m pcommon.Map) { m.PutStr("text", big) }), drop: map[string]int64{"row_too_long": 1}, runs: []string{task}},
+		{name: "row that is too long with _step and the like", span: row(func(m pcommon.Map) {
+			m.PutStr("text", big[:10<<20-100<<10-20])
+		}), drop: map[string]int64{"row_too_long": 1}, runs: []string{task}},
 		{name: "row with a key of 20 MB", span: row(func(m pcommon.Map) { m.PutInt(big, 1) }), drop: map[string]int64{"row_too_long": 1}, runs: []string{task}},
 		{name: "config of 20 MB", span: attr(semconv.ConfigPrefix+"text", big), drop: map[string]int64{"value_too_large": 1}, runs: []string{task}, rows: 1},
 		{name: "summary of 20 MB", span: attr(semconv.SummaryPrefix+"text", big), drop: map[string]int64{"value_too_large": 1}, runs: []string{task}, rows: 1},
@@ -126,6 +129,16 @@ func badInputs() []badInput {
 			m.PutDouble("NaN", math.NaN())
 			m.PutDouble("Infinity", math.Inf(-1))
 			m.PutStr(semconv.Step, "NaN")
+		}), drop: map[string]int64{"bad_attribute": 1}, runs: []string{task}, rows: 1},
+		{name: "times behind the year 2262", span: func(s ptrace.Span) {
+			s.SetEndTimestamp(math.MaxUint64)
+			s.Events().At(0).SetTimestamp(math.MaxUint64)
+		}, runs: []string{task}, rows: 1, see: func(t *testing.T, r *runview.Run) {
+			assert.Positive(t, r.Rows[0].Values["_timestamp"])
+		}},
+		{name: "a histogram of what no float tells apart", span: row(func(m pcommon.Map) {
+			m.PutEmptySlice(semconv.Histogram).AppendEmpty().SetStr("h")
+			m.PutEmptySlice("h").AppendEmpty().SetDouble(1e300)
 		}), runs: []string{task}, rows: 1},
 		{name: "steps out of range", span: row(func(m pcommon.Map) { m.PutInt(semconv.Step, math.MaxInt64) }), runs: []string{task}, rows: 1},
 		{name: "a negative step", span: row(func(m pcommon.Map) { m.PutInt(semconv.Step, math.MinInt64) }), runs: []string{task}, rows: 1},

@@ -282,7 +282,7 @@ func (e *Engine) unplaced(s *placement.Subject, p *intake.Payload, placed *place
 		"span %q of trace %s logs to W&B, but neither it nor an ancestor is a task: put the attribute wandb.run.mode=auto on the span that should be the run", s.Name, s.Trace)
 	switch placed.Rule {
 	case placement.RuleNoSpan:
-		reason, text = DropNoSpan, "a log record with a wandb event has no span, so no run: emit it with the context of its task's span, or stamp it"
+		reason, text = DropNoSpan, "a span without an id, or a log record with a wandb event and no span, is on no run: emit records with the context of their task's span, or stamp them"
 	case placement.RuleParentMissing:
 		reason, text = DropParentMissing, fmt.Sprintf(
 			"span %q of trace %s logs to W&B, but one of its ancestors never came, so its run is not known: send the whole trace through this exporter, or stamp spans", s.Name, s.Trace)

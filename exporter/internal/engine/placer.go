@@ -79,6 +79,9 @@ func openPlacer(dir string, cfg *Config, count *Counters) (*placer, placement.Ou
 	if err != nil {
 		return nil, placement.Outcome{}, err
 	}
+	if err := p.journal.Damage(); err != nil {
+		count.drop(DropJournal, 1, err.Error()+": what waited behind that is lost; the disk may be failing")
+	}
 	var waiters []*placement.Waiter
 	for ref, w := range p.waits {
 		if len(w.waiting) == 0 {

@@ -64,7 +64,7 @@ type recordScope struct {
 const (
 	DropUnknownMode  = "unknown_mode"
 	DropEmptyRow     = "empty_row"
-	DropReservedKey  = "reserved_key"
+	DropReservedKey  = run.DropReservedKey
 	DropBadStamp     = "bad_stamp"
 	DropUnknownEvent = "unknown_event"
 	DropUnsupported  = "unsupported_event"

@@ -75,7 +75,7 @@ func (r *reader) piece(row *run.Item, f from, m pcommon.Map) bool {
 	}
 	var p Payload
 	r.histograms(m) // a piece names those of its own keys
-	row.Row.Values = append(row.Row.Values, r.values(&p, m)...)
+	row.Row.Values = append(row.Row.Values, r.values(&p, m, true)...)
 	return true
 }
 
@@ -86,19 +86,19 @@ func (r *reader) wandbEvent(it *run.Item, p *Payload, f from, name string, at in
 	case semconv.EventLog:
 		*it = f.item(run.KindRow, at)
 		it.Row = &r.rows.take(1)[0]
-		step(it.Row, m)
+		step(it.Row, p, f, m)
 		r.histograms(m)
-		it.Row.Values = r.values(p, keys)
+		it.Row.Values = r.values(p, keys, true)
 		if len(it.Row.Values) == 0 {
 			p.drop(DropEmptyRow, f.who()+" logged a row with nothing in it: attributes of "+semconv.Prefix+"* and the like are no metrics")
 			return false
 		}
 	case semconv.EventConfig:
 		*it = f.item(run.KindConfig, at)
-		it.Values = r.values(p, keys)
+		it.Values = r.values(p, keys, false)
 	case semconv.EventSummary:
 		*it = f.item(run.KindSummary, at)
-		it.Values = r.values(p, keys)
+		it.Values = r.values(p, keys, true)
 	case semconv.EventDefineMetric:
 		*it = f.item(run.KindMetric, at)
 		it.Metric = metric(m)
@@ -116,7 +116,7 @@ func (r *reader) wandbEvent(it *run.Item, p *Payload, f from, name string, at in
 	case semconv.EventTable, semconv.EventMedia:
 		*it = f.item(run.KindRow, at)
 		it.Row = &r.rows.take(1)[0]
-		step(it.Row, m)
+		step(it.Row, p, f, m)
 		if !fileRow(it.Row, p, f, name, m, keys) {
 			return false
 		}
@@ -132,12 +132,16 @@ func (r *reader) wandbEvent(it *run.Item, p *Payload, f from, name string, at in
 }
 
 // step reads the step that an event asks for.
-func step(row *run.Row, m pcommon.Map) {
-	if v, has := m.Get(semconv.Step); has {
-		if n := integer(v); n != nil {
-			row.Step, row.HasStep = *n, true
-		}
+func step(row *run.Row, p *Payload, f from, m pcommon.Map) {
+	v, has := m.Get(semconv.Step)
+	if !has || v.Type() == pcommon.ValueTypeEmpty {
+		return
 	}
+	if n := integer(v); n != nil {
+		row.Step, row.HasStep = *n, true
+		return
+	}
+	p.drop(DropBadAttribute, f.who()+" logged a row with "+semconv.Step+"="+clip(v.AsString())+", which is no whole number: the row is kept without; give an int")
 }
 
 func (p *Payload) drop(reason, text string) {
@@ -148,8 +152,9 @@ func (p *Payload) drop(reason, text string) {
 // the metrics in it.
 var notRow = []string{semconv.Prefix, "event.", "code.", "thread.", "log.", "exception.", "telemetry."}
 
-// values reads the keys of a row, of config or of summary.
-func (r *reader) values(p *Payload, m pcommon.Map) []run.Value {
+// values reads the keys of a row, of config or of summary. In all but config a
+// leading _ is W&B's.
+func (r *reader) values(p *Payload, m pcommon.Map, reserved bool) []run.Value {
 	for key, v := range m.All() {
 		if !r.body && hasPrefix(key, notRow) {
 			continue
@@ -158,7 +163,7 @@ func (r *reader) values(p *Payload, m pcommon.Map) []run.Value {
 		case key == "":
 			p.drop(DropBadAttribute, "a row has a metric without a name: name it")
 			continue
-		case key[0] == '_':
+		case reserved && key[0] == '_':
 			p.drop(DropReservedKey, "metric "+clip(key)+" begins with _, which W&B keeps for itself: rename it")
 			continue
 		}
@@ -200,7 +205,9 @@ func metric(m pcommon.Map) *run.MetricDef {
 			d.Step = cleanKey(text(v))
 		case semconv.MetricSummary:
 			for _, op := range texts(v) {
-				d.Summary = append(d.Summary, strings.Split(op, ",")...)
+				for part := range strings.SplitSeq(op, ",") {
+					d.Summary = append(d.Summary, strings.TrimSpace(part))
+				}
 			}
 		case semconv.MetricGoal:
 			d.Goal = text(v)
@@ -340,9 +347,26 @@ func stripControls(s string) string {
 			for i < len(s) && (s[i] < 0x40 || s[i] > 0x7e) {
 				i++ // parameters, up to the final byte
 			}
+		case c == 0x1b && i+1 < len(s) && s[i+1] == ']':
+			i = titleEnd(s, i+2)
 		case c == '\t' || c >= ' ' && c != 0x7f:
 			b.WriteByte(c)
 		}
 	}
 	return b.String()
+}
+
+// titleEnd is the last byte of a command to the terminal's window that began
+// before from: a title, a link. It ends in BEL or ESC \; one that does not end
+// has only its two bytes taken out.
+func titleEnd(s string, from int) int {
+	for i := from; i < len(s); i++ {
+		switch {
+		case s[i] == 0x07:
+			return i
+		case s[i] == 0x1b && i+1 < len(s) && s[i+1] == '\\':
+			return i + 1
+		}
+	}
+	return from - 1
 }

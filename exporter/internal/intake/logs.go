@@ -65,9 +65,9 @@ func (r *reader) record(in *recordScope, rec plog.LogRecord) {
 			s.Span = task
 		}
 	}
-	at := int64(rec.Timestamp())
+	at := nanos(rec.Timestamp())
 	if at == 0 {
-		at = int64(rec.ObservedTimestamp())
+		at = nanos(rec.ObservedTimestamp())
 	}
 	hash := r.recordHash(rec, at)
 	s.Fingerprint = hash

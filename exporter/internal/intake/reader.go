@@ -3,9 +3,11 @@ package intake
 import (
 	"cmp"
 	"encoding/hex"
+	"math"
 	"strconv"
 
 	"github.com/cespare/xxhash/v2"
+	"go.opentelemetry.io/collector/pdata/pcommon"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/placement"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
@@ -31,6 +33,9 @@ type reader struct {
 	body    bool              // the row is a log record's body: all of it counts
 	same    map[uint64]uint64 // log records of one content in this request
 }
+
+// nanos is a time as the rest of the exporter has it: up to the year 2262.
+func nanos(t pcommon.Timestamp) int64 { return int64(min(t, math.MaxInt64)) }
 
 func parseInt(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) }
 

@@ -77,11 +77,11 @@ func (r *reader) span(rs ptrace.ResourceSpans, ss ptrace.ScopeSpans, span ptrace
 
 func (r *reader) ordinary(a *attributes, s *placement.Subject, p *Payload, span ptrace.Span) {
 	mode := r.mode(a, s.Name, &p.Drops)
-	start, end := int64(span.StartTimestamp()), int64(span.EndTimestamp())
+	start, end := nanos(span.StartTimestamp()), nanos(span.EndTimestamp())
 	at := from{span: s.Span, src: r.src(s.Span), name: s.Name, hash: s.Fingerprint}
 	body := make([]run.Item, 0, span.Events().Len())
 	for i, ev := range span.Events().All() {
-		body = r.event(body, p, at.position(i+1), ev.Name(), int64(ev.Timestamp()), ev.Attributes(), nil)
+		body = r.event(body, p, at.position(i+1), ev.Name(), nanos(ev.Timestamp()), ev.Attributes(), nil)
 		s.Events = s.Events || strings.HasPrefix(ev.Name(), semconv.Prefix)
 	}
 	s.Events = s.Events || len(a.config) > 0 || len(a.summary) > 0
@@ -138,7 +138,7 @@ func (r *reader) carrier(a *attributes, s *placement.Subject, p *Payload, span p
 	at.span, at.src = s.Span, r.src(s.Span)
 	p.Items = make([]run.Item, 0, span.Events().Len())
 	for i, ev := range span.Events().All() {
-		p.Items = r.event(p.Items, p, at.position(i+1), ev.Name(), int64(ev.Timestamp()), ev.Attributes(), s)
+		p.Items = r.event(p.Items, p, at.position(i+1), ev.Name(), nanos(ev.Timestamp()), ev.Attributes(), s)
 		s.Events = true
 	}
 }

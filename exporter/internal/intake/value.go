@@ -246,14 +246,11 @@ func histogramJSON(val pcommon.Value) []byte {
 	if len(nums) == 0 {
 		return nil
 	}
-	least, most := slices.Min(nums), slices.Max(nums)
-	if least == most {
-		least, most = least-0.5, most+0.5
-	}
-	width := (most - least) / maxBins
+	least, width := binRange(slices.Min(nums), slices.Max(nums))
 	counts := make([]int, maxBins)
 	for _, f := range nums {
-		counts[min(int((f-least)/width), maxBins-1)]++
+		// In halves, because no float holds the distance of the farthest two.
+		counts[min(int((f/2-least/2)/(width/2)), maxBins-1)]++
 	}
 	b := []byte(`{"_type":"histogram","values":[`)
 	for i, n := range counts {
@@ -267,7 +264,21 @@ func histogramJSON(val pcommon.Value) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = run.AppendFloat(b, least+float64(i)*width)
+		half := float64(i) * (width / 2)
+		b = run.AppendFloat(b, least+half+half)
 	}
 	return append(b, `]}`...)
+}
+
+// binRange is where a histogram begins and the width of its bins. Numbers that
+// are equal, or too near each other for bins between them, are in the middle.
+func binRange(least, most float64) (from, width float64) {
+	const half, normal = maxBins / 2, 0x1p-1022 // below normal a float has few digits
+	width = (most/2 - least/2) / half
+	if width/2 >= normal && least+width/2 > least && most-width/2 < most {
+		return least, width
+	}
+	pad := max(0.5, math.Abs(least)/(1<<40), math.Abs(most)/(1<<40))
+	least, most = max(least-pad, -math.MaxFloat64), min(most+pad, math.MaxFloat64)
+	return least, (most/2 - least/2) / half
 }

@@ -49,6 +49,8 @@ type Journal struct {
 	buf      []byte
 	dirty    bool
 	unsure   bool // a sync failed: what the file has on the disk is not known
+
+	damage error // of the files that Open read
 }
 
 type segment struct {
@@ -105,6 +107,10 @@ func (j *Journal) path(num uint32) string {
 	return filepath.Join(j.dir, segmentName(num))
 }
 
+// Damage says where files that Open read are damaged: what lay behind that is
+// lost. It is nil for torn tails, of which nothing was acknowledged.
+func (j *Journal) Damage() error { return j.damage }
+
 // replay reads one segment up to its first damage. What lies behind was never
 // acknowledged, or the disk lost it: it cannot be told where entries begin.
 func (j *Journal) replay(name string, num uint32, apply func(Ref, []byte) error) (*segment, error) {
@@ -125,6 +131,10 @@ func (j *Journal) replay(name string, num uint32, apply func(Ref, []byte) error)
 	for {
 		at := r.Offset()
 		entry, err := r.Next()
+		var corrupt *dotwandb.CorruptError
+		if errors.As(err, &corrupt) && !corrupt.Torn {
+			j.damage = errors.Join(j.damage, fmt.Errorf("journal %s is damaged at offset %d: %s", name, corrupt.Offset, corrupt.Reason))
+		}
 		if err != nil {
 			return seg, nil
 		}

@@ -106,3 +106,40 @@ func replayed(t *testing.T, dir string) (entries []string) {
 	require.NoError(t, j.Close())
 	return entries
 }
+
+// What the disk lost in the middle is told from a tail that a kill tore.
+func TestDamageIsNoTornTail(t *testing.T) {
+	for name, tt := range map[string]struct {
+		harm    func(file []byte, last int) []byte
+		entries []string
+		damaged bool
+	}{
+		"none":         {func(b []byte, _ int) []byte { return b }, []string{"one", "two", "three"}, false},
+		"a torn tail":  {func(b []byte, _ int) []byte { return b[:len(b)-2] }, []string{"one", "two"}, false},
+		"in the last":  {func(b []byte, _ int) []byte { b[len(b)-1] ^= 1; return b }, []string{"one", "two"}, false},
+		"behind which": {func(b []byte, last int) []byte { b[last-1] ^= 1; return b }, []string{"one"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			j, err := Open(dir, false, func(Ref, []byte) error { return nil })
+			require.NoError(t, err)
+			var last Ref
+			for _, text := range []string{"one", "two", "three"} {
+				last, err = j.Append([]byte(text))
+				require.NoError(t, err)
+			}
+			require.NoError(t, j.Close())
+			file := j.path(last.segment())
+			b, err := os.ReadFile(file)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(file, tt.harm(b, int(last.offset())), 0o600))
+
+			var got []string
+			j, err = Open(dir, false, func(_ Ref, b []byte) error { got = append(got, string(b)); return nil })
+			require.NoError(t, err)
+			defer j.Close()
+			assert.Equal(t, tt.entries, got)
+			assert.Equal(t, tt.damaged, j.Damage() != nil, "%v", j.Damage())
+		})
+	}
+}

@@ -31,7 +31,7 @@ func List(dir string, opts Options) (*Listing, error) {
 	if err != nil && len(parts) == 0 {
 		return nil, err
 	}
-	l := lister{opts: opts, open: map[string][]engine.OpenRun{}, known: map[string][]upload.Known{}, out: Listing{Dir: dir}}
+	l := lister{opts: opts, open: map[string][]engine.OpenRun{}, known: map[string][]upload.Known{}, out: Listing{Dir: dir, Runs: []*Run{}}}
 	l.problem(err)
 	l.inspect(dir, parts)
 	for _, group := range runview.Group(parts) {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -111,7 +112,7 @@ func (s *State) TickSummary(now int64) {
 // the part.
 func (s *State) Close(code int32) Write {
 	s.summary(true)
-	s.emit(&dotwandb.Record{Exit: &dotwandb.Exit{Code: code, Runtime: int32(s.runtime)}})
+	s.emit(&dotwandb.Record{Exit: &dotwandb.Exit{Code: code, Runtime: wholeSeconds(s.runtime)}})
 	w := s.flushOpen()
 	w.Closes = true
 	s.log.closed, s.log.exitCode, s.revived = true, code, false
@@ -385,7 +386,7 @@ func (s *State) runRecord(items []dotwandb.Item) {
 	r.Config = items
 	r.Telemetry = s.telemetry()
 	if len(s.log.parts) > 1 {
-		r.StartingStep, r.Runtime = s.nextStep, int32(s.runtime)
+		r.StartingStep, r.Runtime = s.nextStep, wholeSeconds(s.runtime)
 	}
 	if s.env != nil {
 		r.Host, r.GitRemote, r.GitCommit = s.env.Host, s.env.GitRemote, s.env.GitCommit
@@ -566,3 +567,6 @@ func (s *State) verdict() (items []dotwandb.Item) {
 }
 
 func unixTime(ns int64) time.Time { return time.Unix(0, ns) }
+
+// wholeSeconds is a runtime as records have it; a clock may be centuries off.
+func wholeSeconds(ran float64) int32 { return int32(min(ran, math.MaxInt32)) }

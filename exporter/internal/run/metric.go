@@ -1,6 +1,7 @@
 package run
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -73,6 +74,23 @@ func (d *definitions) find(name string) *MetricDef {
 		}
 	}
 	return nil
+}
+
+// unknown says which of the definition's words mean nothing.
+func (m *MetricDef) unknown() (words []string) {
+	for _, op := range m.Summary {
+		switch op {
+		case "", "min", "max", "mean", "last", "first", "best", "none", "copy":
+		default:
+			words = append(words, fmt.Sprintf("summary %.70q: use min, max, mean, last, first, best, none or copy", op))
+		}
+	}
+	switch m.Goal {
+	case "", "minimize", "maximize":
+	default:
+		words = append(words, fmt.Sprintf("goal %.70q: use minimize or maximize", m.Goal))
+	}
+	return words
 }
 
 // record is the metric record that defines recordName by m.

@@ -2,6 +2,7 @@ package run
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/otel-wandb/otel-wandb/internal/runid"
@@ -96,12 +97,10 @@ func deciding(owners []*owner) []*owner {
 	slices.SortFunc(able, func(a, b *owner) int {
 		return cmp.Or(cmp.Compare(a.Start, b.Start), slices.Compare(a.Span[:], b.Span[:]))
 	})
-	highest := int64(0)
+	highest := int64(math.MinInt64)
 	numbered := false
 	for _, o := range able {
-		if o.Attempt != nil {
-			highest, numbered = max(highest, *o.Attempt), true
-		}
+		highest, numbered = max(highest, attemptOf(o)), numbered || o.Attempt != nil
 	}
 	if numbered {
 		return slices.DeleteFunc(able, func(o *owner) bool { return attemptOf(o) < highest })

@@ -100,7 +100,7 @@ func (s *State) writeRow(p *pendingRow, a *Applied) {
 	if p.more != nil {
 		values, order = p.more.values, p.more.order
 	}
-	if size := rowSize(values); size > MaxLine {
+	if size := rowSize(values) + ownSize(it); size > MaxLine {
 		a.drop(DropRowTooLong, 1, fmt.Sprintf("run %q: a row of span %q (key %.200q first) is %d bytes, W&B takes %d: log less in one row, or log it as a file",
 			s.Key, it.SpanName, values[0].Key, size, MaxLine))
 		s.note.id(it) // its writer has counted it
@@ -112,7 +112,9 @@ func (s *State) writeRow(p *pendingRow, a *Applied) {
 	if it.Row.HasStep {
 		name := ownStepMetric
 		if own {
-			step = max(step, it.Row.Step)
+			if it.Row.Step <= maxStep {
+				step = max(step, it.Row.Step)
+			}
 		} else {
 			name = stepMetricName(it.SpanName)
 		}
@@ -218,17 +220,38 @@ func appendMembers(b []byte, v *Value) []byte {
 // rowSize is how long a row is as a line; where it is far from too long, about.
 func rowSize(values []Value) (size int) {
 	for i := range values {
-		size += len(values[i].Key) + max(len(values[i].JSON), maxNumber) + 4
+		size += pathSize(&values[i]) + max(len(values[i].JSON), maxNumber)
 	}
 	if size <= MaxLine {
 		return size
 	}
 	size = 0
 	for i := range values {
-		size += len(values[i].Key) + len(values[i].Text()) + 4
+		size += pathSize(&values[i]) + len(values[i].Text())
 	}
 	return size
 }
+
+// pathSize is how long a value's keys are, with what stands around them.
+func pathSize(v *Value) (size int) {
+	for _, key := range v.Rest {
+		size += len(key) + 4
+	}
+	return size + len(v.Key) + 4
+}
+
+// ownSize is at least what the keys take that every row has, and the step.
+func ownSize(it *Item) int {
+	const names = 64
+	if it.Row.HasStep {
+		return len(it.SpanName) + names + 4*maxNumber
+	}
+	return names + 3*maxNumber
+}
+
+// maxStep is the greatest explicit step that moves _step: up to it every reader
+// of JSON counts exactly, and behind it there is room to go on.
+const maxStep = 1 << 53
 
 // maxNumber is at least how long the text of a number is.
 const maxNumber = 32
@@ -377,6 +400,9 @@ func (s *State) define(m *MetricDef, a *Applied) {
 	if m.Name == "" || strings.Contains(strings.TrimSuffix(m.Name, "*"), "*") {
 		a.drop(DropBadDefinition, 1, fmt.Sprintf("run %q: define_metric %.200q: name a metric, with a * only at the end", s.Key, m.Name))
 		return
+	}
+	for _, word := range m.unknown() {
+		a.drop(DropBadDefinition, 1, fmt.Sprintf("run %q: define_metric %.200q has %s, and the rest of it holds", s.Key, m.Name, word))
 	}
 	if s.defs.add(m) {
 		s.defsDirty = true

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
@@ -50,6 +51,7 @@ const (
 	DropValueTooLarge = "value_too_large"
 	DropBadTag        = "bad_tag"
 	DropBadDefinition = "bad_definition"
+	DropReservedKey   = "reserved_key"
 	DropForeignClient = "foreign_client"
 )
 
@@ -331,7 +333,7 @@ func (s *State) task(ctx *Context, it *Item, a *Applied) {
 			v := t.Config[i]
 			v.Rest = append(append([]string{}, dotted(v.Key)...), v.Rest...)
 			v.Key = it.SpanName
-			if v.Key == "" {
+			if v.Key == "" || v.Key == wandbKey {
 				v.Key = hex.EncodeToString(it.Span[:])
 			}
 			changed = s.setConfig("member", v, setting{Order: at}) || changed
@@ -420,6 +422,10 @@ func (s *State) addTags(tags []string, a *Applied) (changed bool) {
 // fit leaves out values that W&B does not take, before anything keeps them.
 func (s *State) fit(what string, values []Value, a *Applied) []Value {
 	return slices.DeleteFunc(values, func(v Value) bool {
+		if reserved(what, &v) {
+			a.drop(DropReservedKey, 1, fmt.Sprintf("run %q: %s key %.200q is W&B's own: rename it", s.Key, what, v.Key))
+			return true
+		}
 		if len(v.JSON) <= MaxConfigValue {
 			return false
 		}
@@ -427,6 +433,18 @@ func (s *State) fit(what string, values []Value, a *Applied) []Value {
 			s.Key, what, v.Key, len(v.JSON), MaxConfigValue))
 		return true
 	})
+}
+
+// wandbKey is the key of a config under which W&B keeps what it knows of a run.
+const wandbKey = "_wandb"
+
+// reserved tells whether a key is W&B's own: one in a config, and in a summary
+// all that begin as those do which W&B adds to it.
+func reserved(what string, v *Value) bool {
+	if what == "config" {
+		return dotted(v.Key)[0] == wandbKey
+	}
+	return strings.HasPrefix(v.Key, "_")
 }
 
 // fitConfig also bounds the config as a whole: each run record repeats it.

@@ -83,6 +83,11 @@ func (o *Options) fill() error {
 		}
 		o.BaseURL = base.String()
 	}
+	for _, n := range []struct{ what, name string }{{"entity", o.Entity}, {"project", o.Project}} {
+		if wrong := runid.ProjectError(n.name); wrong != "" {
+			return fmt.Errorf("%s %q %s: give one that W&B accepts", n.what, n.name, wrong)
+		}
+	}
 	return nil
 }
 

@@ -283,6 +283,12 @@ func TestOverrides(t *testing.T) {
 	r := f.sync(func(o *Options) { o.Project, o.SkipSynced = "third", false })
 	assert.True(t, r.Complete, text(r))
 	assert.Len(t, f.server.Runs(), 2)
+	for _, name := range []func(*Options){func(o *Options) { o.Entity = "a/b" }, func(o *Options) { o.Project = ".." }} {
+		o := Options{Dir: t.TempDir()}
+		name(&o)
+		_, err := Sync(t.Context(), o)
+		assert.ErrorContains(t, err, "give one that W&B accepts")
+	}
 }
 
 // A key goes to the server it belongs to, and one that is not known ends it.

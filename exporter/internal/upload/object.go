@@ -2,6 +2,7 @@ package upload
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -95,6 +96,28 @@ func (o *object) get(key string) (string, bool) {
 }
 
 func (o *object) text() string { return string(o.append(nil)) }
+
+// within is the text of as much as limit bytes hold, without the longest values,
+// and the keys of those.
+func (o *object) within(limit int) (text, without string) {
+	if text = o.text(); len(text) <= limit {
+		return text, ""
+	}
+	size := map[string]int{}
+	for _, key := range o.keys {
+		size[key] = len(appendQuoted(nil, key)) + len(o.at[key].append(nil)) + len(`:,`)
+	}
+	short := &object{keys: slices.Clone(o.keys), at: o.at}
+	slices.SortStableFunc(short.keys, func(a, b string) int { return size[a] - size[b] })
+	var long []string
+	for total := len(text); total > limit && len(short.keys) > 0; {
+		last := short.keys[len(short.keys)-1]
+		short.keys = short.keys[:len(short.keys)-1]
+		total -= size[last]
+		long = append(long, fmt.Sprintf("%.200q", last))
+	}
+	return short.text(), strings.Join(long, ", ")
+}
 
 func (o *object) append(b []byte) []byte {
 	b = append(b, '{')

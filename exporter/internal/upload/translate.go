@@ -22,6 +22,7 @@ type state struct {
 	metrics         []dotwandb.Metric      // the last definition of each, in order of the first
 
 	skipped func(error) // is told of each line that goes nowhere
+	leftOut string      // the keys of the summary that were, the last time
 }
 
 func newState(p position, skipped func(error)) *state {
@@ -379,15 +380,20 @@ func (s *state) finish(b *batch) {
 	if !s.SummaryDirty {
 		return
 	}
-	err := b.SetSummary(s.summary.text())
+	text, long := s.summary.within(wandb.MaxLine)
+	err := b.SetSummary(text)
 	switch {
 	case errors.Is(err, wandb.ErrFull):
 		return // it goes with the next
 	case err != nil:
 		s.TooLong++
 		s.skipped(fmt.Errorf("%s: the summary: %w", s.Asked, err))
+	case long == s.leftOut:
+	case long != "":
+		s.TooLong++
+		s.skipped(fmt.Errorf("%s: the summary has more than %d bytes and goes without its longest values, %s: log them as files or tables", s.Asked, wandb.MaxLine, long))
 	}
-	s.SummaryDirty = false
+	s.leftOut, s.SummaryDirty = long, false
 }
 
 func (s *state) metric(m *dotwandb.Metric) {

@@ -78,12 +78,12 @@ type Notice struct {
 // Failure is why the upload of a run stopped: what the log holds stays there.
 type Failure struct {
 	Run wandb.Path
-	Log string // the part it is about
+	Log string // the part it is about; "": none was begun
 	Err error
 }
 
 func (f *Failure) Error() string {
-	return fmt.Sprintf("upload of run %s stopped, what it has stays in %s: %v", f.Run, f.Log, f.Err)
+	return fmt.Sprintf("upload of run %s stopped, what it has stays in %s: %v", f.Run, nonEmpty(f.Log, "its log"), f.Err)
 }
 
 func (f *Failure) Unwrap() error { return f.Err }

@@ -2,8 +2,11 @@ package upload
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -225,6 +228,28 @@ func TestTooLong(t *testing.T) {
 		require.Len(t, f.notices, 1)
 		assert.Equal(t, LineSkipped, f.notices[0].Kind)
 		assert.ErrorContains(t, f.notices[0].Err, "huge")
+		assert.Empty(t, f.server.Violations())
+	})
+}
+
+// A summary that is too long goes without its longest values, which are named
+// once: the rest of it is what people look at.
+func TestSummaryTooLong(t *testing.T) {
+	bubble(t, wandbtest.Options{}, func(f *fixture) {
+		t := f.T
+		text := `"` + strings.Repeat("x", 4<<20) + `"`
+		f.write(1, opening(start)...)
+		f.write(1, row(0, "a", text, "loss", "1"), row(1, "b", text), row(2, "c", text))
+		f.write(1, summary("a", text, "loss", "1", "b", text[:len(text)-2]+`"`, "c", text[:len(text)-3]+`"`, "_step", "2"), exit(0))
+		u := f.uploader()
+		require.NoError(t, u.Run(t.Context()))
+		var got map[string]any
+		require.NoError(t, json.Unmarshal([]byte(f.held().SummaryJSON), &got))
+		assert.ElementsMatch(t, []string{"loss", "b", "c", "_step"}, slices.Collect(maps.Keys(got)))
+		assert.Equal(t, 1, u.Status().TooLong)
+		require.Len(t, f.notices, 1)
+		assert.Equal(t, LineSkipped, f.notices[0].Kind)
+		assert.ErrorContains(t, f.notices[0].Err, `without its longest values, "a"`)
 		assert.Empty(t, f.server.Violations())
 	})
 }
