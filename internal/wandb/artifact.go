@@ -59,8 +59,8 @@ func NameArtifact(name string) string {
 	return clean
 }
 
-// digest is what W&B knows a content by: the same files are the same version.
-func (a Artifact) digest() string {
+// Digest is what W&B knows a content by: the same files are the same version.
+func (a Artifact) Digest() string {
 	digests := map[string]string{}
 	for name, b := range a.Files {
 		digests[name] = contentMD5(b)
@@ -122,7 +122,7 @@ func (c *Client) LogArtifact(ctx context.Context, run Path, a Artifact) (string,
 	err := c.graphQL(ctx, graphQLPolicy, "CreateArtifact", run.String(), createArtifactDocument, map[string]any{"input": map[string]any{
 		"entityName": run.Entity, "projectName": run.Project, "runName": run.Run,
 		"artifactTypeName": a.Type, "artifactCollectionName": a.Name,
-		"digest": a.digest(), "digestAlgorithm": "MANIFEST_MD5", "enableDigestDeduplication": true,
+		"digest": a.Digest(), "digestAlgorithm": "MANIFEST_MD5", "enableDigestDeduplication": true,
 		"aliases":  []map[string]string{{"artifactCollectionName": a.Name, "alias": "latest"}},
 		"clientID": null(a.ClientID), "sequenceClientID": null(a.SequenceID), "historyStep": step,
 	}}, &created)

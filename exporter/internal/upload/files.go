@@ -34,6 +34,9 @@ type runFile struct {
 	Part  string // whose directory `files` it is in; "": the uploader makes it
 	Path  string // below that, with forward slashes; its name at W&B
 	AtEnd bool   // not before the run has ended
+
+	Table string // the metric whose table it is: not the file goes up, but its artifact
+	Step  int64  // of the row that has it, in the log
 }
 
 const (
@@ -136,9 +139,25 @@ func (u *Uploader) lastFiles(ctx context.Context) error {
 	return u.allFiles(ctx, true)
 }
 
-// put sends files. Those that are done, one way or the other, are none of the
-// state's any more. The error is transient: no file's own.
+// put sends files, and then makes the artifacts of tables in their order. Those
+// that are done, one way or the other, are none of the state's any more. The
+// error is transient: no file's own.
 func (u *Uploader) put(ctx context.Context, files []runFile) error {
+	isTable := func(f runFile) bool { return f.Table != "" }
+	if err := u.putFiles(ctx, slices.DeleteFunc(slices.Clone(files), isTable)); err != nil {
+		return err
+	}
+	for _, f := range files {
+		if isTable(f) {
+			if err := u.putTable(ctx, f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (u *Uploader) putFiles(ctx context.Context, files []runFile) error {
 	s := u.state
 	var names []string
 	contents := map[string]wandb.Content{}
@@ -164,7 +183,7 @@ func (u *Uploader) put(ctx context.Context, files []runFile) error {
 	uploads, refused := u.opts.Client.CreateFiles(ctx, s.Path, names...)
 	if errors.Is(refused, wandb.ErrRefused) && len(left) > 1 {
 		for _, f := range left { // one that W&B does not take must not keep the others
-			if err := u.put(ctx, []runFile{f}); err != nil {
+			if err := u.putFiles(ctx, []runFile{f}); err != nil {
 				return err
 			}
 		}
@@ -218,6 +237,10 @@ func (u *Uploader) fileFailed(f runFile, err error) {
 	from := f.Path
 	if f.Part != "" {
 		from = filepath.Join(filepath.Dir(u.log(f.Part)), "files", filepath.FromSlash(f.Path))
+	}
+	if f.Table != "" {
+		u.notify(FileFailed, fmt.Errorf("%s: the table %q of step %d has no artifact, to which its row refers: file %s: %w", u.state.path(), f.Table, f.Step+u.state.Step, from, err))
+		return
 	}
 	u.notify(FileFailed, fmt.Errorf("%s: file %s is not uploaded: %w", u.state.path(), from, err))
 }

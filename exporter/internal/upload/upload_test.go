@@ -149,7 +149,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		kills := 0
 		for {
 			ctx, kill := context.WithCancelCause(t.Context())
-			f.killAt(4, true, kill) // three questions and requests of progress a life
+			f.killAt(8, true, kill) // seven requests a life: an artifact is made in one
 			if f.uploader().Run(ctx) == nil {
 				break
 			}
@@ -164,7 +164,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 // second is another attempt of the sample, which succeeds.
 func (f *fixture) second() {
 	f.write(2, opening(start.Add(time.Minute), item{Key: "lr", JSON: "0.3"}, item{Key: "seed", JSON: "9007199254740993"})...)
-	f.write(2, summary("loss.min", "0.25", "_step", "4", "_runtime", "4.5", "_wandb.runtime", "4"), row(5, "loss", "0.125"), line("again", false), stats(70, "cpu", "7"),
+	f.write(2, summary("loss.min", "0.25", "t", tableText("media/table/t_1_0123.table.json"), "_step", "4", "_runtime", "4.5", "_wandb.runtime", "4"), row(5, "loss", "0.125"), line("again", false), stats(70, "cpu", "7"),
 		summary("loss.min", "0.125", "_step", "5", "_runtime", "5.5", "_wandb.runtime", "5"), exit(0))
 }
 
