@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -351,8 +352,11 @@ func (u *Uploader) console() (wandb.Content, error) {
 	}, nil
 }
 
-// consoleReader reads the console lines in logs, one log open at a time.
+// consoleReader reads the console lines in logs, one log open at a time. net/http
+// may close it while it reads, where storage answers before it has all.
 type consoleReader struct {
+	mu     sync.Mutex
+	closed bool
 	logs   []string // that come
 	file   *os.File
 	r      *dotwandb.Reader
@@ -361,6 +365,11 @@ type consoleReader struct {
 }
 
 func (c *consoleReader) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return 0, fs.ErrClosed
+	}
 	for len(c.text) == 0 {
 		if err := c.next(); err != nil {
 			return 0, err
@@ -395,7 +404,7 @@ func (c *consoleReader) next() error {
 	var list []console
 	if err != nil || rec.Exit != nil { // the end of what is uploaded of a log, as of its lines
 		list = halfLines(&c.halves)
-		c.r, err = nil, c.Close()
+		c.r, err = nil, c.shut()
 	} else if o := rec.Output; o != nil {
 		list, c.halves[index(o.Stderr)] = split(c.halves[index(o.Stderr)], o)
 	}
@@ -406,6 +415,14 @@ func (c *consoleReader) next() error {
 }
 
 func (c *consoleReader) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	return c.shut()
+}
+
+// shut closes the log that is open.
+func (c *consoleReader) shut() error {
 	if c.file == nil {
 		return nil
 	}

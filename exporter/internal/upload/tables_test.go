@@ -62,6 +62,26 @@ func TestTableEntryAsCaptured(t *testing.T) {
 	assert.Len(t, files, 3)
 }
 
+// References are those of W&B's own client: in this capture it synced a log that
+// had them, and sent the ids of its artifacts again.
+func TestReferencesAsCaptured(t *testing.T) {
+	captured, err := os.ReadFile(filepath.Join("..", "..", "..", "internal", "wandbtest", "testdata", "resync_same_dir.jsonl"))
+	require.NoError(t, err)
+	text := strings.ReplaceAll(string(captured), `\"`, `"`)
+	for _, key := range []string{"table", "plain_table", "line_table"} {
+		_, input, ok := strings.Cut(text, `"artifactCollectionName":"run-mediaoff-`+key+`","artifactCollectionNames"`)
+		require.True(t, ok)
+		id := func(name string) string {
+			_, rest, _ := strings.Cut(input, `"`+name+`":"`)
+			id, _, _ := strings.Cut(rest, `"`)
+			require.Len(t, id, 128)
+			return id
+		}
+		assert.Contains(t, text, `"`+artifactPath+`":"`+wandb.ClientArtifact(id("clientID"), entry(key))+`"`)
+		assert.Contains(t, text, `"`+latestArtifactPath+`":"`+wandb.ClientArtifact(id("sequenceClientID")+":latest", entry(key))+`"`)
+	}
+}
+
 func TestTableEntry(t *testing.T) {
 	got, err := tableEntry(`{"columns":["n","s","b","mixed","none","nan","a: \"b\", c"],"data":[[1,"x, y: z",true,1,null,NaN,"\\"],[2.5,null,false,"t",null,NaN,"\""]]}`)
 	require.NoError(t, err)
