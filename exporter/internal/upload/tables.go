@@ -226,7 +226,7 @@ func (u *Uploader) logTable(ctx context.Context, f runFile) error {
 		return err
 	}
 	b, err := io.ReadAll(io.LimitReader(file, maxTable+1))
-	if err = errors.Join(err, file.Close()); err != nil {
+	if err := errors.Join(err, file.Close()); err != nil {
 		return err
 	}
 	if len(b) > maxTable {

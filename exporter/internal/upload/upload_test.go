@@ -316,10 +316,14 @@ func TestResume(t *testing.T) {
 			if lose {
 				require.NoError(t, os.Remove(f.position()))
 			}
-			f.write(1, row(1, "loss", "0.25"), exit(0))
+			file, table := f.tableFile(1, "t", 1)
+			f.write(1, file, tableRow(1, "t", table, "loss", "0.25"), exit(0))
 			require.NoError(t, f.uploader().Run(t.Context()))
 
 			got := f.held()
+			require.Len(t, f.server.Artifacts(), 1)
+			assert.Equal(t, int64(9), f.server.Artifacts()[0].Step, "that of the row at W&B")
+			f.wholeTables(true, got.Rows(), got.Summary())
 			assert.Equal(t, "named by hand", got.DisplayName, "a default is no choice")
 			assert.Equal(t, []string{"theirs", "a"}, got.Tags)
 			assert.Equal(t, "their notes", got.Notes)
