@@ -76,6 +76,13 @@ func TestOnlineTable(t *testing.T) {
 	assert.Equal(t, value, run.Summary()["errors"])
 	assert.Contains(t, run.Uploaded, value["path"])
 	assert.Contains(t, run.Uploaded, "config.yaml")
+	require.Len(t, w.Artifacts(), 1)
+	made := w.Artifacts()[0]
+	assert.Equal(t, "COMMITTED", made.State)
+	assert.Equal(t, "run-"+run.ID+"-errors", made.Name)
+	assert.Equal(t, "wandb-client-artifact://"+made.ClientID+"/errors.table.json", value["artifact_path"])
+	assert.Equal(t, "wandb-client-artifact://"+made.SequenceID+":latest/errors.table.json", value["_latest_artifact_path"])
+	assert.Contains(t, string(made.Files["errors.table.json"]), `"data": [["cat", 0.5], ["dog", null]], "log_mode": "IMMUTABLE", "ncols": 2, "nrows": 2}`)
 	assert.Empty(t, w.Violations())
 }
 

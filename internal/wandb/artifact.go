@@ -3,10 +3,14 @@ package wandb
 import (
 	"context"
 	"crypto/md5" //nolint:gosec // W&B's digests are MD5
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"net/http"
 	"slices"
@@ -18,10 +22,45 @@ import (
 type Artifact struct {
 	Type, Name string            // "run_table", "run-<id>-<key>"
 	Files      map[string][]byte // by name within it
+
+	// ClientID is what rows call this version before W&B has one, and
+	// SequenceID:latest the last of its name, in [ClientArtifact]. Both are of
+	// 128 of a-z and 0-9, and no other version has them. "" is none.
+	ClientID, SequenceID string
+	Step                 int64 // of the row that it is from
+	// Again says that W&B may have this version, and others behind it: it is asked.
+	Again bool
 }
 
-// digest is what W&B knows a content by: the same files are the same version.
-func (a Artifact) digest() string {
+// ClientArtifact is the reference to a file of an artifact by the id that its
+// client gave it.
+func ClientArtifact(id, file string) string { return "wandb-client-artifact://" + id + "/" + file }
+
+// NameArtifact makes a name of an artifact that W&B takes, as its own client
+// does of those it makes by itself. One that is too long is cut, and ends with
+// its hash.
+func NameArtifact(name string) string {
+	const longest = 128
+	clean := strings.Map(func(c rune) rune {
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("_-.", c) {
+			return c
+		}
+		return -1
+	}, name)
+	if clean != name {
+		sum := binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE([]byte(name)))
+		clean += "-" + base64.RawURLEncoding.EncodeToString(sum)
+	}
+	if len(clean) > longest {
+		sum := sha256.Sum256([]byte(name))
+		hash := "-" + hex.EncodeToString(sum[:10])
+		clean = clean[:longest-len(hash)] + hash
+	}
+	return clean
+}
+
+// Digest is what W&B knows a content by: the same files are the same version.
+func (a Artifact) Digest() string {
 	digests := map[string]string{}
 	for name, b := range a.Files {
 		digests[name] = contentMD5(b)
@@ -43,6 +82,9 @@ func contentMD5(b []byte) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
+// stateCommitted is of a version that is whole.
+const stateCommitted = "COMMITTED"
+
 const createArtifactDocument = `mutation CreateArtifact($input:CreateArtifactInput!){
 createArtifact(input:$input){artifact{id state artifactSequence{latestArtifact{id}}}}}`
 
@@ -60,6 +102,15 @@ commitArtifact(input:{artifactID:$artifactID}){artifact{id digest}}}`
 // its id. Content that W&B has as the latest version already is not sent again,
 // so that a repeated call makes no second one.
 func (c *Client) LogArtifact(ctx context.Context, run Path, a Artifact) (string, error) {
+	if a.Again {
+		if id, err := c.committed(ctx, run, a.ClientID); id != "" || err != nil {
+			return id, err
+		}
+	}
+	var step *int64
+	if a.Step > 0 {
+		step = &a.Step
+	}
 	var created struct {
 		CreateArtifact *struct {
 			Artifact struct {
@@ -71,8 +122,9 @@ func (c *Client) LogArtifact(ctx context.Context, run Path, a Artifact) (string,
 	err := c.graphQL(ctx, graphQLPolicy, "CreateArtifact", run.String(), createArtifactDocument, map[string]any{"input": map[string]any{
 		"entityName": run.Entity, "projectName": run.Project, "runName": run.Run,
 		"artifactTypeName": a.Type, "artifactCollectionName": a.Name,
-		"digest": a.digest(), "digestAlgorithm": "MANIFEST_MD5", "enableDigestDeduplication": true,
-		"aliases": []map[string]string{{"artifactCollectionName": a.Name, "alias": "latest"}},
+		"digest": a.Digest(), "digestAlgorithm": "MANIFEST_MD5", "enableDigestDeduplication": true,
+		"aliases":  []map[string]string{{"artifactCollectionName": a.Name, "alias": "latest"}},
+		"clientID": null(a.ClientID), "sequenceClientID": null(a.SequenceID), "historyStep": step,
 	}}, &created)
 	if err != nil {
 		return "", err
@@ -81,7 +133,7 @@ func (c *Client) LogArtifact(ctx context.Context, run Path, a Artifact) (string,
 		return "", c.malformed("CreateArtifact", run.String(), "no artifact in the answer")
 	}
 	art := created.CreateArtifact.Artifact
-	if art.State == "COMMITTED" {
+	if art.State == stateCommitted {
 		return art.ID, nil
 	}
 	base := ""
@@ -111,6 +163,34 @@ func (c *Client) LogArtifact(ctx context.Context, run Path, a Artifact) (string,
 	}
 	err = c.graphQL(ctx, graphQLPolicy, "CommitArtifact", run.String(), commitArtifactDocument, map[string]any{"artifactID": art.ID}, &committed)
 	return art.ID, err
+}
+
+const clientIDDocument = `query ClientIDMapping($clientID:ID!){clientIDMapping(clientID:$clientID){serverID}}`
+
+const artifactStateDocument = `query ArtifactByID($id:ID!){artifact(id:$id){id state}}`
+
+// committed asks for the version that has a client's id; "" where there is none,
+// or one that was never finished.
+func (c *Client) committed(ctx context.Context, run Path, clientID string) (string, error) {
+	var mapped struct {
+		ClientIDMapping *struct{ ServerID string }
+	}
+	err := c.graphQL(ctx, graphQLPolicy, "ClientIDMapping", run.String(), clientIDDocument, map[string]any{"clientID": clientID}, &mapped)
+	if errors.Is(err, ErrRefused) { // it may say so of an id that it does not know
+		return "", nil
+	}
+	if err != nil || mapped.ClientIDMapping == nil || mapped.ClientIDMapping.ServerID == "" {
+		return "", err
+	}
+	var out struct {
+		Artifact *struct{ ID, State string }
+	}
+	id := mapped.ClientIDMapping.ServerID
+	err = c.graphQL(ctx, graphQLPolicy, "ArtifactByID", run.String(), artifactStateDocument, map[string]any{"id": id}, &out)
+	if err != nil || out.Artifact == nil || out.Artifact.State != stateCommitted {
+		return "", err
+	}
+	return id, nil
 }
 
 // manifest asks for a manifest; with a digest, for where it goes too.

@@ -2,7 +2,9 @@ package wandb
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -49,16 +51,18 @@ const (
 	FileStreamGzip        = "FILESTREAM_GZIP"
 	LargeFilenames        = "LARGE_FILENAMES"
 	MarkRunFilesUploaded  = "MARK_RUN_FILES_UPLOADED"
+	ClientIDs             = "CLIENT_IDS" // artifacts may be referred to by ids of their clients
 )
 
-const featuresDocument = `query ServerFeaturesQuery{serverInfo{features{name isEnabled}}}`
+const featuresDocument = `query ServerFeaturesQuery{serverInfo{cliVersionInfo features{name isEnabled}}}`
 
 // Features asks what the server can do. On an error take it that it can do
 // nothing: servers that do not know the question have none of these.
 func (c *Client) Features(ctx context.Context) (Features, error) {
 	var out struct {
 		ServerInfo *struct {
-			Features []struct {
+			CLIVersionInfo json.RawMessage
+			Features       []struct {
 				Name      string
 				IsEnabled bool
 			}
@@ -69,11 +73,28 @@ func (c *Client) Features(ctx context.Context) (Features, error) {
 	}
 	features := Features{}
 	if out.ServerInfo != nil {
+		if knowsClientIDs(out.ServerInfo.CLIVersionInfo) {
+			features[ClientIDs] = true
+		}
 		for _, f := range out.ServerInfo.Features {
 			features[f.Name] = f.IsEnabled
 		}
 	}
 	return features, nil
+}
+
+// knowsClientIDs is how W&B's own client judges it: by the newest version of
+// itself that the server is for, which is 0.11.0 or later.
+func knowsClientIDs(versions json.RawMessage) bool {
+	var v struct {
+		Newest string `json:"max_cli_version"`
+	}
+	var major, minor int
+	if json.Unmarshal(versions, &v) != nil { // another form is one that says nothing
+		return false
+	}
+	n, _ := fmt.Sscanf(v.Newest, "%d.%d", &major, &minor)
+	return n == 2 && (major > 0 || minor >= 11)
 }
 
 // Alert is a message to the people who follow a run.

@@ -50,6 +50,7 @@ var operations = map[string]operation{
 	"CreateArtifactManifest":              op((*Server).createArtifactManifest),
 	"CreateArtifactFiles":                 op((*Server).createArtifactFiles),
 	"CommitArtifact":                      op((*Server).commitArtifact),
+	"ClientIDMapping":                     op((*Server).clientIDMapping),
 	"ArtifactByID":                        op((*Server).artifactByID),
 	"FetchArtifactManifest":               op((*Server).artifactByID),
 }

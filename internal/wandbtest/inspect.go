@@ -1,6 +1,7 @@
 package wandbtest
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -136,27 +137,28 @@ func (s *Server) Violations() []string {
 // Artifact is one version of an artifact.
 type Artifact struct {
 	Project, Name, Type, State, Digest string
+	Run                                string // that logged it
+	ClientID, SequenceID               string // what its client calls it
+	Step                               int64  // of the row that it is from
+	Version                            int
 	Aliases                            []string
 	Files                              map[string][]byte
 	Manifest                           []byte
 }
 
-// Artifacts gives the artifacts, by name and version.
+// Artifacts gives the artifacts, those that were never finished too, by name and
+// version.
 func (s *Server) Artifacts() []Artifact {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := slices.SortedFunc(maps.Values(s.artifacts), func(a, b *artifact) int {
-		switch {
-		case a.name < b.name || a.name == b.name && a.sequenceVersion < b.sequenceVersion:
-			return -1
-		default:
-			return 1
-		}
+		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.sequenceVersion, b.sequenceVersion), cmp.Compare(a.id, b.id))
 	})
 	var list []Artifact
 	for _, a := range all {
 		v := Artifact{
 			Project: a.project.name, Name: a.name, Type: a.typeName, State: a.state, Digest: a.digest,
+			Run: a.run, ClientID: a.clientID, SequenceID: a.sequenceID, Step: a.step, Version: a.sequenceVersion,
 			Aliases: slices.Clone(a.aliases), Files: maps.Clone(a.files),
 		}
 		if a.manifest != nil {

@@ -28,7 +28,7 @@ func (s *Server) viewer(_ *call, _ none) (map[string]any, *fail) {
 		},
 		"serverInfo": obj{
 			"features":       features,
-			"cliVersionInfo": obj{"max_cli_version": "0.99.0", "min_cli_version": "0.0.1"},
+			"cliVersionInfo": obj{"max_cli_version": s.opts.NewestClient, "min_cli_version": "0.0.1"},
 			"latestLocalVersionInfo": obj{
 				"outOfDate": false, "latestVersionString": "0.99.0", "versionOnThisInstanceString": "0.99.0",
 			},

@@ -33,8 +33,10 @@ type Options struct {
 	Entities []string
 	// Username and Email are the viewer's.
 	Username, Email string
-	// Features are the server features that are on.
-	Features []string
+	// Features are the server features that are on. NewestClient is the newest
+	// version of W&B's client that the server is for: 0.99.0.
+	Features     []string
+	NewestClient string
 	// UploadHeaders are asked of each upload to a signed URL, as "Key:Value".
 	UploadHeaders []string
 	// URLLife is how long a signed URL holds: an hour.
@@ -64,7 +66,9 @@ type Server struct {
 	projects   []*project
 	artifacts  map[string]*artifact
 	manifests  map[string]*manifest
-	objects    map[string]*stored // by signature
+	clientIDs  map[string]*artifact // by the id that its client gave it
+	sequences  map[string]string    // the same for all versions of a name
+	objects    map[string]*stored   // by signature
 	tokens     map[string]time.Time
 	faults     faultScript
 	streaming  []string // runs with a file stream request under way
@@ -87,6 +91,7 @@ func New(opts Options) *Server {
 		opts.APIKeys = []string{Key}
 	}
 	setDefault(&opts.Entity, Entity)
+	setDefault(&opts.NewestClient, "0.99.0")
 	setDefault(&opts.Username, "standin")
 	setDefault(&opts.Email, "standin@example.invalid")
 	setDefault(&opts.TokenLife, time.Hour)
@@ -97,6 +102,8 @@ func New(opts Options) *Server {
 		done:      make(chan struct{}),
 		artifacts: map[string]*artifact{},
 		manifests: map[string]*manifest{},
+		clientIDs: map[string]*artifact{},
+		sequences: map[string]string{},
 		objects:   map[string]*stored{},
 		tokens:    map[string]time.Time{},
 		windows:   map[string]*window{},

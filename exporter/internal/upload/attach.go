@@ -122,6 +122,7 @@ func (u *Uploader) features(ctx context.Context) error {
 	}
 	u.state.Structured = features[wandb.StructuredConsoleLogs]
 	u.state.Globs = features[wandb.ExpandMetricGlobs]
+	u.state.Artifacts = features[wandb.ClientIDs]
 	return nil
 }
 
@@ -152,7 +153,7 @@ func (u *Uploader) resume(ctx context.Context, record *dotwandb.Run) error {
 	if m, own := markOf(r.Config, s.Log); own {
 		// This log's, and the position was lost: the same lines go out again.
 		s.Base = lines{History: m.Lines[0], Events: m.Lines[1], Console: m.Lines[2]}
-		s.Step, s.Runtime = m.Step, m.Runtime
+		s.Step, s.Runtime, s.Artifacts = m.Step, m.Runtime, m.Artifacts
 	} else {
 		s.Base = lines{History: r.HistoryLines, Events: r.EventsLines, Console: r.ConsoleLines}
 		s.Step = max(0, r.NextStep-record.StartingStep)

@@ -21,6 +21,8 @@ type mark struct {
 	Lines   [3]int `json:"lines"` // history, events, console
 	Step    int64  `json:"step"`
 	Runtime int64  `json:"runtime"`
+	// Artifacts: rows refer to the artifacts of their tables.
+	Artifacts bool `json:"artifacts,omitempty"`
 }
 
 // configText is the run's config as W&B wants it: whole, old keys beneath.
@@ -77,6 +79,7 @@ func (s *state) wandbConfig(own string) string {
 	}
 	o.put(markKey, asJSON(mark{
 		Log: s.Log, Lines: [3]int{s.Base.History, s.Base.Events, s.Base.Console}, Step: s.Step, Runtime: s.Runtime,
+		Artifacts: s.Artifacts,
 	}))
 	return o.text()
 }

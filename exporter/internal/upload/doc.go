@@ -21,6 +21,8 @@
 // No row waits for a file: files that are due go behind the lines of a batch, for
 // a while, and what is left goes before the end of the run, with config.yaml and
 // the like, which are made here. A file has no number: it is sent again whole.
+// So is a table's artifact, which is one of the files; what its row calls it
+// follows from the log alone, as numbers do.
 //
 // An [Uploader] owns one run's stream and its position file, and reads logs that
 // others write. Requests go one after another. When to send is asked of a

@@ -55,15 +55,28 @@ var requests = map[string]place{
 	"files":         {"CreateRunFiles", 1},
 	"last files":    {"CreateRunFiles", 2},
 	"file":          {wandbtest.Storage, 1},
-	"last file":     {wandbtest.Storage, 5},
+	"last file":     {wandbtest.Storage, 7},
+	"artifact":      {"CreateArtifact", 1},
+	"manifest":      {"CreateArtifactManifest", 1},
+	"its files":     {"CreateArtifactFiles", 1},
+	"its file":      {wandbtest.Storage, 3},
+	"whole":         {"CreateArtifactManifest", 2},
+	"its manifest":  {wandbtest.Storage, 4},
+	"commit":        {"CommitArtifact", 1},
 	"later upsert":  {"UpsertBucket", 2},
-	"more lines":    {wandbtest.FileStream, 2},
+	"table's line":  {wandbtest.FileStream, 2},
+	"more lines":    {wandbtest.FileStream, 3},
 	"next part":     {"UpsertBucket", 3},
-	"its lines":     {wandbtest.FileStream, 3},
+	"its lines":     {wandbtest.FileStream, 4},
 	"tags there":    {"RunResumeStatus", 2},
 	"tags":          {"UpsertBucket", 4},
-	"last lines":    {wandbtest.FileStream, 4},
-	"complete":      {wandbtest.FileStream, 5},
+	"last lines":    {wandbtest.FileStream, 5},
+	"complete":      {wandbtest.FileStream, 6},
+}
+
+// ofArtifacts are the requests that make an artifact.
+var ofArtifacts = map[string]bool{
+	"CreateArtifact": true, "CreateArtifactManifest": true, "CreateArtifactFiles": true, "CommitArtifact": true,
 }
 
 // placeOf is where a request comes among those of its endpoint; counts has those
@@ -87,7 +100,7 @@ func (f *fixture) threeParts() {
 	opening := opening(start.Add(2*time.Minute), item{Key: "lr", JSON: "0.3"}, item{Key: "seed", JSON: "9007199254740993"})
 	opening[1].Run.Tags = []string{"b"} // joined to those that people may have set
 	f.write(3, opening...)
-	f.write(3, summary("loss.min", "0.125", "_step", "5", "_runtime", "5.5", "_wandb.runtime", "5"), row(6, "loss", "0.1"), line("third", true), exit(0))
+	f.write(3, summary("loss.min", "0.125", "t", tableText("media/table/t_1_0123.table.json"), "_step", "5", "_runtime", "5.5", "_wandb.runtime", "5"), row(6, "loss", "0.1"), line("third", true), exit(0))
 }
 
 // The matrix has every request that its upload makes.
@@ -153,12 +166,15 @@ func TestFaults(t *testing.T) {
 						switch {
 						case n.Kind == AlertRefused:
 							alerts = 0
-						case n.Kind == FileFailed && (at.endpoint == "CreateRunFiles" || at.endpoint == wandbtest.Storage):
+						case n.Kind == FileFailed && (at.endpoint == "CreateRunFiles" || at.endpoint == wandbtest.Storage || ofArtifacts[at.endpoint]):
 						default:
 							assert.Equal(t, Retrying, n.Kind, "%v", n.Err)
 						}
 					}
 					assert.Equal(t, []string{"a", "b"}, f.whole(alerts).Tags)
+					if at.endpoint != "ServerFeaturesQuery" {
+						assert.Contains(t, f.held().ConfigJSON, `"artifacts":true`)
+					}
 					if slices.Contains(passing, name) {
 						assert.Zero(t, stops)
 					}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -34,6 +35,9 @@ type runFile struct {
 	Part  string // whose directory `files` it is in; "": the uploader makes it
 	Path  string // below that, with forward slashes; its name at W&B
 	AtEnd bool   // not before the run has ended
+
+	Table string // the metric whose table it is: not the file goes up, but its artifact
+	Step  int64  // of the row that has it, in the log
 }
 
 const (
@@ -136,9 +140,25 @@ func (u *Uploader) lastFiles(ctx context.Context) error {
 	return u.allFiles(ctx, true)
 }
 
-// put sends files. Those that are done, one way or the other, are none of the
-// state's any more. The error is transient: no file's own.
+// put sends files, and then makes the artifacts of tables in their order. Those
+// that are done, one way or the other, are none of the state's any more. The
+// error is transient: no file's own.
 func (u *Uploader) put(ctx context.Context, files []runFile) error {
+	isTable := func(f runFile) bool { return f.Table != "" }
+	if err := u.putFiles(ctx, slices.DeleteFunc(slices.Clone(files), isTable)); err != nil {
+		return err
+	}
+	for _, f := range files {
+		if isTable(f) {
+			if err := u.putTable(ctx, f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (u *Uploader) putFiles(ctx context.Context, files []runFile) error {
 	s := u.state
 	var names []string
 	contents := map[string]wandb.Content{}
@@ -164,7 +184,7 @@ func (u *Uploader) put(ctx context.Context, files []runFile) error {
 	uploads, refused := u.opts.Client.CreateFiles(ctx, s.Path, names...)
 	if errors.Is(refused, wandb.ErrRefused) && len(left) > 1 {
 		for _, f := range left { // one that W&B does not take must not keep the others
-			if err := u.put(ctx, []runFile{f}); err != nil {
+			if err := u.putFiles(ctx, []runFile{f}); err != nil {
 				return err
 			}
 		}
@@ -218,6 +238,10 @@ func (u *Uploader) fileFailed(f runFile, err error) {
 	from := f.Path
 	if f.Part != "" {
 		from = filepath.Join(filepath.Dir(u.log(f.Part)), "files", filepath.FromSlash(f.Path))
+	}
+	if f.Table != "" {
+		u.notify(FileFailed, fmt.Errorf("%s: the table %q of step %d has no artifact, to which its row refers: file %s: %w", u.state.path(), f.Table, f.Step+u.state.Step, from, err))
+		return
 	}
 	u.notify(FileFailed, fmt.Errorf("%s: file %s is not uploaded: %w", u.state.path(), from, err))
 }
@@ -328,8 +352,11 @@ func (u *Uploader) console() (wandb.Content, error) {
 	}, nil
 }
 
-// consoleReader reads the console lines in logs, one log open at a time.
+// consoleReader reads the console lines in logs, one log open at a time. net/http
+// may close it while it reads, where storage answers before it has all.
 type consoleReader struct {
+	mu     sync.Mutex
+	closed bool
 	logs   []string // that come
 	file   *os.File
 	r      *dotwandb.Reader
@@ -338,6 +365,11 @@ type consoleReader struct {
 }
 
 func (c *consoleReader) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return 0, fs.ErrClosed
+	}
 	for len(c.text) == 0 {
 		if err := c.next(); err != nil {
 			return 0, err
@@ -372,7 +404,7 @@ func (c *consoleReader) next() error {
 	var list []console
 	if err != nil || rec.Exit != nil { // the end of what is uploaded of a log, as of its lines
 		list = halfLines(&c.halves)
-		c.r, err = nil, c.Close()
+		c.r, err = nil, c.shut()
 	} else if o := rec.Output; o != nil {
 		list, c.halves[index(o.Stderr)] = split(c.halves[index(o.Stderr)], o)
 	}
@@ -383,6 +415,14 @@ func (c *consoleReader) next() error {
 }
 
 func (c *consoleReader) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	return c.shut()
+}
+
+// shut closes the log that is open.
+func (c *consoleReader) shut() error {
 	if c.file == nil {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -173,6 +174,26 @@ func TestConsoleFile(t *testing.T) {
 		assert.Equal(t, "one\nerr\ntwo\nthree\nha\n"+strings.Repeat(strings.Repeat("long ", 20)+"\n", 3000)+"lf\n", string(got.Files[consoleFile]))
 		assert.Len(t, got.Console, 3006)
 		assert.Empty(t, f.notices)
+	})
+}
+
+// net/http may close a body that it still reads: nothing is opened any more.
+func TestConsoleFileIsClosedWhileItIsRead(t *testing.T) {
+	bubble(t, wandbtest.Options{}, func(f *fixture) {
+		t := f.T
+		f.write(1, opening(start)...)
+		f.write(1, line("one", false), exit(0))
+		r := &consoleReader{logs: []string{f.part(1), f.part(1)}}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = io.Copy(io.Discard, r)
+		}()
+		require.NoError(t, r.Close())
+		<-done
+		_, err := r.Read(make([]byte, 1))
+		require.ErrorIs(t, err, os.ErrClosed)
+		assert.Nil(t, r.file)
 	})
 }
 

@@ -165,6 +165,16 @@ func row(step int64, kv ...string) rec {
 	return rec{History: &dotwandb.History{Items: items, Step: step}}
 }
 
+// tableRow is a row with a table, in pieces as the exporter writes it.
+func tableRow(step int64, key, path string, kv ...string) rec {
+	return row(step, append(kv, key+"._type", `"table-file"`, key+".size", "30", key+".path", quoted(path), key+".log_mode", `"IMMUTABLE"`)...)
+}
+
+// tableText is a table's value in the summary.
+func tableText(path string) string {
+	return `{"_type":"table-file","size":30,"path":` + quoted(path) + `,"log_mode":"IMMUTABLE"}`
+}
+
 func line(text string, stderr bool) rec {
 	return rec{Output: &dotwandb.Output{Stderr: stderr, Time: start.Add(1234567 * time.Microsecond), Line: text + "\n"}}
 }
@@ -214,8 +224,8 @@ func (f *fixture) sample() {
 		line("hello", false), line("oh no", true),
 		f.file(1, "media/table/t_1_0123.table.json", `{"columns":["a"],"data":[[1]]}`),
 		stats(3, "cpu", "4.25"),
-		row(1, "loss", "Infinity", "text", `"<a> & \"b\" é"`),
-		summary("loss.min", "NaN", "_step", "1"),
+		tableRow(1, "t", "media/table/t_1_0123.table.json", "loss", "Infinity", "text", `"<a> & \"b\" é"`),
+		summary("loss.min", "NaN", "_step", "1", "t", tableText("media/table/t_1_0123.table.json")),
 		rec{Alert: &dotwandb.Alert{Title: "look", Text: "here", Level: "WARN", Wait: time.Minute}},
 		setConfig("lr", "0.2"),
 		row(4, "loss", "0.25"),
@@ -238,7 +248,9 @@ func (f *fixture) whole(alerts int) wandbtest.Run {
 	for _, r := range want.Rows {
 		rows = append(rows, r.Values)
 	}
-	assert.Equal(f, fmt.Sprint(rows), fmt.Sprint(got.Rows()), "rows") // NaN equals nothing, but prints
+	sent, summary := got.Rows(), got.Summary()
+	f.wholeTables(strings.Contains(got.ConfigJSON, `"artifacts":true`), sent, summary)
+	assert.Equal(f, fmt.Sprint(rows), fmt.Sprint(sent), "rows") // NaN equals nothing, but prints
 	for _, file := range [][]wandbtest.Line{got.History, got.Events, got.Console} {
 		for i, l := range file {
 			assert.Equal(f, i, l.Offset)
@@ -249,7 +261,7 @@ func (f *fixture) whole(alerts int) wandbtest.Run {
 			assert.Contains(f, got.Console[i].Text, l.Text)
 		}
 	}
-	assert.Equal(f, fmt.Sprint(want.Summary), fmt.Sprint(got.Summary()), "summary")
+	assert.Equal(f, fmt.Sprint(want.Summary), fmt.Sprint(summary), "summary")
 	assert.Equal(f, fmt.Sprint(want.Config), fmt.Sprint(got.Config()), "config")
 	assert.GreaterOrEqual(f, len(got.Alerts), alerts)
 	if want.Exit != nil && assert.NotNil(f, got.ExitCode) {
@@ -258,6 +270,65 @@ func (f *fixture) whole(alerts int) wandbtest.Run {
 	f.wholeFiles(want, got)
 	assert.Empty(f, f.server.Violations())
 	return got
+}
+
+// wholeTables checks that each table has its artifact, once, but for those that
+// were given up, and that rows and summary refer to it; then it takes the
+// references away, of which the log knows nothing. Where W&B does not know what
+// clients call artifacts, there are none.
+func (f *fixture) wholeTables(artifacts bool, rows []map[string]any, summary map[string]any) {
+	f.Helper()
+	committed := map[string]wandbtest.Artifact{} // by its client's id
+	count, tables := 0, map[string]bool{}
+	for _, a := range f.server.Artifacts() {
+		if a.State == "COMMITTED" {
+			committed[a.ClientID] = a
+			count++
+		}
+	}
+	refers := func(value any, where string) (table map[string]any, id string) {
+		table, _ = value.(map[string]any)
+		if table["_type"] != "table-file" {
+			return nil, ""
+		}
+		path, _ := table[artifactPath].(string)
+		latest, _ := table[latestArtifactPath].(string)
+		delete(table, artifactPath)
+		delete(table, latestArtifactPath)
+		if !artifacts {
+			assert.Empty(f, path+latest, where)
+			return table, where
+		}
+		id, name, _ := strings.Cut(strings.TrimPrefix(path, "wandb-client-artifact://"), "/")
+		given := slices.ContainsFunc(f.notices, func(n Notice) bool { return n.Kind == FileFailed && strings.Contains(n.Err.Error(), "has no artifact") })
+		a, there := committed[id]
+		if !there {
+			assert.True(f, given, "%s: no artifact %s", where, path)
+			return table, id
+		}
+		assert.Equal(f, "wandb-client-artifact://"+a.SequenceID+":latest/"+name, latest)
+		want, err := tableEntry(f.files[table["path"].(string)])
+		require.NoError(f, err)
+		assert.Equal(f, string(want), string(a.Files[name]), where)
+		return table, id
+	}
+	for i, row := range rows {
+		for key, value := range row {
+			if table, id := refers(value, fmt.Sprint(key, " of row ", i)); table != nil {
+				assert.False(f, tables[id], "%s: two rows refer to it", id)
+				tables[id] = true
+			}
+		}
+	}
+	for key, value := range summary {
+		if table, id := refers(value, "summary "+key); table != nil && artifacts {
+			assert.True(f, tables[id], "summary %s refers to an artifact of no row", key)
+		}
+	}
+	if !artifacts {
+		clear(tables)
+	}
+	assert.LessOrEqual(f, count, len(tables), "artifacts")
 }
 
 // wholeFiles checks that the server has all files but those that were given up.

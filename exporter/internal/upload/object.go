@@ -80,6 +80,10 @@ func (o *object) unset(it *dotwandb.Item) {
 		}
 		o, key = n.inner(), next
 	}
+	o.remove(key)
+}
+
+func (o *object) remove(key string) {
 	if o.at[key] != nil {
 		delete(o.at, key)
 		o.keys = slices.DeleteFunc(o.keys, func(k string) bool { return k == key })

@@ -32,6 +32,7 @@ type position struct {
 	Named      string // the run's name as W&B answered it last
 	Structured bool   // console lines are JSON
 	Globs      bool   // metric definitions may be globs
+	Artifacts  bool   // tables are artifacts too, and rows refer to them
 
 	Log    string // says which log: when its first part began
 	Part   string // the part's directory
@@ -59,8 +60,9 @@ type position struct {
 
 	Halves [2]half // of lines of stdout and stderr whose newline has not come
 
-	Files    []runFile // to go up
-	Uploaded []string  // that did, of which W&B's file stream has not been told
+	Files      []runFile          // to go up
+	Uploaded   []string           // that did, of which W&B's file stream has not been told
+	LastTables map[string]runFile // of each metric, the last that is an artifact
 
 	TooLong, BadValues, AlertsRefused, FilesFailed int
 }

@@ -80,7 +80,7 @@ func (s *state) begin(part string) {
 func (s *state) apply(rec *dotwandb.Record, b *batch) error {
 	switch {
 	case rec.History != nil:
-		return s.line(b, wandb.History, &s.Next.History, s.row(rec.History))
+		return s.history(rec.History, b)
 	case rec.Output != nil:
 		return s.output(rec.Output, b)
 	case rec.Stats != nil:
@@ -127,13 +127,29 @@ func (s *state) line(b *batch, file wandb.File, next *int, text string) error {
 	return nil
 }
 
+// history takes a row in, and its tables.
+func (s *state) history(h *dotwandb.History, b *batch) error {
+	tables, err := s.tables(h)
+	if err != nil {
+		return err
+	}
+	number := s.Next.History
+	if err := s.line(b, wandb.History, &s.Next.History, s.row(h, tables)); err != nil {
+		return err
+	}
+	if s.Next.History > number {
+		s.logged(tables, b)
+	}
+	return nil
+}
+
 // row is a history row as a line.
-func (s *state) row(h *dotwandb.History) string {
-	text := s.rowText(h.Items, h.Step, func(raw string) string { return raw })
+func (s *state) row(h *dotwandb.History, tables []runFile) string {
+	text := s.rowText(h, tables, func(raw string) string { return raw })
 	if _, err := extjson.Members(text); err == nil && !strings.ContainsAny(text, "\n\r") {
 		return text
 	}
-	return s.rowText(h.Items, h.Step, s.fit)
+	return s.rowText(h, tables, s.fit)
 }
 
 func (s *state) fit(raw string) string {
@@ -144,10 +160,10 @@ func (s *state) fit(raw string) string {
 	return text
 }
 
-func (s *state) rowText(items []dotwandb.Item, step int64, fit func(string) string) string {
+func (s *state) rowText(h *dotwandb.History, tables []runFile, fit func(string) string) string {
 	var o object
-	for i := range items {
-		it := &items[i]
+	for i := range h.Items {
+		it := &h.Items[i]
 		if len(it.Rest) == 0 {
 			switch it.Key {
 			case "_step":
@@ -159,23 +175,25 @@ func (s *state) rowText(items []dotwandb.Item, step int64, fit func(string) stri
 		}
 		o.set(it, fit(it.JSON))
 	}
-	if raw := stepOf(items); raw != "" {
-		if n, err := strconv.ParseInt(raw, 10, 64); err == nil {
-			step = n
-		}
+	for _, f := range tables {
+		s.refer(o.node(f.Table), f)
 	}
-	o.put("_step", strconv.FormatInt(step+s.Step, 10))
+	o.put("_step", strconv.FormatInt(stepIn(h)+s.Step, 10))
 	return o.text()
 }
 
-// stepOf is the value that W&B goes by, before the record's own number.
-func stepOf(items []dotwandb.Item) string {
-	for i := range items {
-		if items[i].Key == "_step" && len(items[i].Rest) == 0 {
-			return items[i].JSON
+// stepIn is a row's step in the log: of its values, which is what W&B goes by,
+// before the record's own number.
+func stepIn(h *dotwandb.History) int64 {
+	for i := range h.Items {
+		if h.Items[i].Key == "_step" && len(h.Items[i].Rest) == 0 {
+			if n, err := strconv.ParseInt(h.Items[i].JSON, 10, 64); err == nil {
+				return n
+			}
+			break
 		}
 	}
-	return ""
+	return h.Step
 }
 
 // addSeconds adds to a number, where it is one.
@@ -355,6 +373,9 @@ func (s *state) changeSummary(update, remove []dotwandb.Item) {
 	if s.SummaryFresh {
 		s.SummaryFresh = false
 		s.summary = parse(s.OldSummary)
+	}
+	if len(s.LastTables) > 0 {
+		defer s.keepReferences(update)()
 	}
 	s.change(s.summary, update, remove)
 	for i := range update { // what counts over the whole run

@@ -152,7 +152,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		kills := 0
 		for {
 			ctx, kill := context.WithCancelCause(t.Context())
-			f.killAt(4, true, kill) // three questions and requests of progress a life
+			f.killAt(8, true, kill) // seven requests a life: an artifact is made in one
 			if f.uploader().Run(ctx) == nil {
 				break
 			}
@@ -167,7 +167,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 // second is another attempt of the sample, which succeeds.
 func (f *fixture) second() {
 	f.write(2, opening(start.Add(time.Minute), item{Key: "lr", JSON: "0.3"}, item{Key: "seed", JSON: "9007199254740993"})...)
-	f.write(2, summary("loss.min", "0.25", "_step", "4", "_runtime", "4.5", "_wandb.runtime", "4"), row(5, "loss", "0.125"), line("again", false), stats(70, "cpu", "7"),
+	f.write(2, summary("loss.min", "0.25", "t", tableText("media/table/t_1_0123.table.json"), "_step", "4", "_runtime", "4.5", "_wandb.runtime", "4"), row(5, "loss", "0.125"), line("again", false), stats(70, "cpu", "7"),
 		summary("loss.min", "0.125", "_step", "5", "_runtime", "5.5", "_wandb.runtime", "5"), exit(0))
 }
 
@@ -341,10 +341,14 @@ func TestResume(t *testing.T) {
 			if lose {
 				require.NoError(t, os.Remove(f.position()))
 			}
-			f.write(1, row(1, "loss", "0.25"), exit(0))
+			file, table := f.tableFile(1, "t", 1)
+			f.write(1, file, tableRow(1, "t", table, "loss", "0.25"), exit(0))
 			require.NoError(t, f.uploader().Run(t.Context()))
 
 			got := f.held()
+			require.Len(t, f.server.Artifacts(), 1)
+			assert.Equal(t, int64(9), f.server.Artifacts()[0].Step, "that of the row at W&B")
+			f.wholeTables(true, got.Rows(), got.Summary())
 			assert.Equal(t, "named by hand", got.DisplayName, "a default is no choice")
 			assert.Equal(t, []string{"theirs", "a"}, got.Tags)
 			assert.Equal(t, "their notes", got.Notes)

@@ -31,6 +31,14 @@ type request struct {
 	status       int
 }
 
+// runFile is the name of the file of the run that a request brings; "" if it
+// brings none.
+func (r request) runFile() string {
+	_, name, _ := strings.Cut(r.path, "/storage/runfiles/")
+	parts := strings.SplitN(name, "/", 4) // behind entity, project and run
+	return parts[len(parts)-1]
+}
+
 func (r request) isStream() bool { return strings.HasSuffix(r.path, "/file_stream") }
 
 // variables of GraphQL that are not null.
@@ -86,6 +94,7 @@ func capture(t testing.TB, name string) []request {
 			Headers        map[string]string
 			Body           json.RawMessage
 			BodyText       *string `json:"body_text"`
+			BodyBase64     []byte  `json:"body_base64_head"`
 			ResponseStatus int     `json:"response_status"`
 		}
 		err := d.Decode(&c)
@@ -97,13 +106,20 @@ func capture(t testing.TB, name string) []request {
 		for key, value := range c.Headers {
 			r.header.Set(key, value)
 		}
-		if c.BodyText != nil {
+		switch {
+		case c.BodyText != nil:
 			r.body = []byte(*c.BodyText)
+		case len(c.BodyBase64) > 0:
+			r.body = c.BodyBase64
 		}
 		if c.Path == "/graphql" {
-			var op struct{ OperationName string }
+			var op struct{ OperationName, Query string }
 			require.NoError(t, json.Unmarshal(c.Body, &op))
 			r.operation = op.OperationName
+			if r.operation == "" { // Python's half of the client leaves it out
+				_, rest, _ := strings.Cut(op.Query, "query ")
+				r.operation = rest[:strings.IndexAny(rest, "( {")]
+			}
 		}
 		at, _ := slices.BinarySearch(numbers, c.N)
 		numbers = slices.Insert(numbers, at, c.N)

@@ -37,6 +37,7 @@ var scenarios = map[string]struct {
 	"fail_exit3":     {},
 	"fail_finish7":   {},
 	"fail_kill9":     {},
+	"media":          {},
 	"resume_1_first": {},
 	"resume_2_allow": {before: "resume_1_first"},
 
@@ -55,7 +56,6 @@ var scenarios = map[string]struct {
 
 // others are the captures of what our client does not do.
 var others = map[string]string{
-	"media":                                "tables and images have tests of their own where they are uploaded",
 	"resync_same_dir":                      "a second sync of ours sends nothing; W&B's doubles the rows",
 	"shared_late_second_writer":            "a run has one writer, the exporter, whatever number of processes it is of",
 	"shared_two_procs_default":             "as above",
@@ -91,6 +91,17 @@ var differences = []difference{
 	{"end/alone", "", "The end goes when W&B has acknowledged all else, so that it is the same bytes however often it is sent"},
 	{"jump/output.log/*", "resume_1_first", "W&B's client sends a line before its newline came, and then again. Here a line is sent once, whole"},
 	{"refused/GraphQL/500/1", "graphql_500", "The wait is doubled each time, as W&B's client does in all requests but `Viewer`, the one that was refused there"},
+
+	{"asked/Artifact*", "media", "W&B's client asks whether the name is of another type of artifact, and reads back what it logged. Nothing here depends on it"},
+	{"asked/FetchArtifactManifest", "media", "As above"},
+	{"header/GraphQL/Use-Admin-Privileges", "media", "The Python half of W&B's client sends it with these questions"},
+	{"header/storage/Accept", "media", "As above, where it reads a manifest back"},
+	{"header/storage/Connection", "media", "As above"},
+	{"artifact/myart/*", "media", "An artifact that the program logged itself. Telemetry has none"},
+	{"artifact/run-mediarun-table/*", "media", "Its table holds images, and the artifact their files. Tables in telemetry hold numbers, bools and text"},
+	{"artifact/*/local_path", "media", "Where the file was on the program's machine: not in the log, and nothing for W&B"},
+	{"wandb-history.jsonl/*artifact_path/by", "media", "The server of the capture did not say its version. W&B's client took it for one of before 2021, waited for each artifact and named W&B's id of it. To a newer one it names its own id, as is done here"},
+	{"wandb-summary.json/*artifact_path/by", "media", "As above"},
 
 	{"header/GraphQL/User-Agent", "", "It says what it is"},
 	{"header/stream/User-Agent", "", "As above"},
@@ -206,6 +217,7 @@ func drive(t *testing.T, name string, theirs []request) (ours []request) {
 		}
 		id, project := s.run.ID, s.run.Project
 		log := newLog(t, dir, id)
+		s.files = log.media(theirs)
 		log.write(first)
 		u := upload.New(upload.Options{
 			Client: client, Parts: []string{log.path}, Follow: true, Alive: true,

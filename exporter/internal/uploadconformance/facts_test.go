@@ -2,6 +2,8 @@ package uploadconformance
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -31,6 +33,8 @@ func factsOf(t testing.TB, list []request) facts {
 	next := map[string]int{}
 	upserts, alerts := 0, 0
 	completed := false
+	artifacts := artifactsOf(t, list)
+	artifacts.set(f)
 	for i, r := range list {
 		f.headers(r)
 		f.refused(list, i)
@@ -93,14 +97,14 @@ func factsOf(t testing.TB, list []request) facts {
 	}
 	for name, lines := range merged {
 		for n, line := range lines {
-			f.line(t, name, n, line)
+			f.line(t, artifacts, name, n, line)
 		}
 	}
 	return f
 }
 
 // line is a line's fact: of an object, its values'.
-func (f facts) line(t testing.TB, file string, n int, line string) {
+func (f facts) line(t testing.TB, artifacts artifacts, file string, n int, line string) {
 	number := strconv.Itoa(n)
 	if file == "output.log" {
 		f.set(line, file, number)
@@ -117,8 +121,116 @@ func (f facts) line(t testing.TB, file string, n int, line string) {
 		if n, ok := value.(int64); ok && key[0] == '_' { // a time that happens to be whole
 			value = float64(n)
 		}
-		f.set(value, file, number, key)
+		media, _ := value.(map[string]any)
+		if media["_type"] == nil {
+			f.set(value, file, number, key)
+			continue
+		}
+		for name, value := range media {
+			if reference, ok := value.(string); ok && strings.HasSuffix(name, "artifact_path") {
+				by, target := artifacts.target(reference)
+				f.set(by, file, number, key, name, "by")
+				value = target
+			}
+			f.set(value, file, number, key, name)
+		}
 	}
+}
+
+// artifacts are those that a client logged, in their order.
+type artifacts []*artifact
+
+type artifact struct {
+	id, clientID, sequenceID string
+	input                    map[string]any
+	done                     []string          // what was asked for, one after another
+	files                    map[string]string // their digests
+	content                  map[string]any    // of the manifest
+}
+
+func artifactsOf(t testing.TB, list []request) (all artifacts) {
+	last := func() *artifact { return all[len(all)-1] } // one is made after the other
+	for _, r := range list {
+		switch r.operation {
+		case "CreateArtifact":
+			input := r.variables(t)["input"].(map[string]any)
+			a := &artifact{input: input, files: map[string]string{}}
+			a.clientID, _ = input["clientID"].(string)
+			a.sequenceID, _ = input["sequenceClientID"].(string)
+			all = append(all, a)
+		case "CreateArtifactManifest":
+			v := r.variables(t)
+			last().id = v["artifactID"].(string)
+		case "CreateArtifactFiles":
+			for _, f := range r.variables(t)["artifactFiles"].([]any) {
+				file := f.(map[string]any)
+				last().files[file["name"].(string)] = file["md5"].(string)
+			}
+		case "CommitArtifact":
+		default:
+			if strings.HasPrefix(r.path, "/storage/manifest/") && r.method == http.MethodPut {
+				require.NoError(t, json.Unmarshal(r.body, &last().content))
+				last().done = append(last().done, "its manifest")
+			}
+			continue
+		}
+		last().done = append(last().done, r.operation)
+	}
+	return all
+}
+
+// set makes facts of artifacts.
+func (all artifacts) set(f facts) {
+	for _, a := range all {
+		name := a.input["artifactCollectionName"].(string)
+		set := func(value any, path ...string) { f.set(value, append([]string{"artifact", name}, path...)...) }
+		for key, value := range a.input {
+			switch key {
+			case "clientID", "sequenceClientID":
+				value = len(value.(string))
+			}
+			if value != nil {
+				set(value, key)
+			}
+		}
+		set(strings.Join(a.done, ", "), "done")
+		for file, digest := range a.files {
+			set(digest, "files", file)
+		}
+		for key, value := range a.content {
+			if key != "contents" {
+				set(value, "manifest", key)
+				continue
+			}
+			for file, entry := range value.(map[string]any) {
+				for key, value := range entry.(map[string]any) {
+					if key == "birthArtifactID" {
+						value = value == a.id
+					}
+					set(value, "manifest", file, key)
+				}
+			}
+		}
+	}
+}
+
+// target is what a reference to an artifact's file means, and how it says so.
+func (all artifacts) target(reference string) (by, target string) {
+	scheme, rest, _ := strings.Cut(reference, "://")
+	id, file, _ := strings.Cut(rest, "/")
+	for _, a := range all {
+		name := a.input["artifactCollectionName"].(string)
+		plain, _ := base64.StdEncoding.DecodeString(a.id)
+		switch {
+		case scheme == "wandb-artifact" && id == hex.EncodeToString(plain):
+			return "W&B's id", name + " " + file
+		case scheme == "wandb-client-artifact" && id == a.clientID:
+			return "its client's id", name + " " + file
+		case scheme == "wandb-client-artifact" && id == a.sequenceID+":latest":
+			return "its client's id, the latest", name + " " + file
+		}
+	}
+	return reference, ""
 }
 
 // config's facts replace those of an earlier one: it is sent whole.

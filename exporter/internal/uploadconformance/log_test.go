@@ -34,6 +34,7 @@ type scribe struct {
 	held wandbtest.Run
 	step int64 // the first of this session
 
+	files        []dotwandb.File // that rows name
 	opened       bool
 	run          dotwandb.Run
 	config       map[string]string // top-level keys → JSON
@@ -192,6 +193,16 @@ func (s *scribe) configOf(v map[string]any) (update []item, records []rec) {
 			update = append(update, item{Key: m.Key, JSON: value})
 		}
 	}
+	for key, raw := range own {
+		switch key {
+		case "t", "m", "e", "cli_version", "python_version":
+		default: // what its charts look like
+			if s.config["_wandb "+key] != raw {
+				s.config["_wandb "+key] = raw
+				update = append(update, item{Key: "_wandb", Rest: []string{key}, JSON: raw})
+			}
+		}
+	}
 	t := telemetry(s, own["t"])
 	records = append(records, s.remember("t", *t, rec{Telemetry: t})...)
 	for _, m := range metrics(s, own["m"]) {
@@ -295,6 +306,10 @@ func (s *scribe) fresh(q stream, file string) []string {
 }
 
 func (s *scribe) stream(q stream) (list []rec) {
+	if len(q.Files["wandb-history.jsonl"].Content) > 0 && len(s.files) > 0 {
+		list = append(list, rec{Files: &dotwandb.Files{Files: s.files}})
+		s.files = nil
+	}
 	for _, text := range s.fresh(q, "wandb-history.jsonl") {
 		h := &dotwandb.History{}
 		for _, m := range s.members(text) {
@@ -351,8 +366,12 @@ func (s *scribe) stream(q stream) (list []rec) {
 	return list
 }
 
-// leaves takes a value apart as W&B's client writes it: an item for each leaf.
+// leaves takes a value apart as W&B's client writes it: an item for each leaf. A
+// log of ours knows nothing of artifacts.
 func leaves(it item) (list []item) {
+	if n := len(it.Rest); n > 0 && strings.HasSuffix(it.Rest[n-1], "artifact_path") {
+		return nil
+	}
 	inner, err := extjson.Members(it.JSON)
 	if err != nil || len(inner) == 0 {
 		return []item{it}
@@ -393,6 +412,22 @@ func newLog(t testing.TB, dir, id string) *runLog {
 	require.NoError(t, os.MkdirAll(filepath.Dir(l.path), 0o777))
 	require.NoError(t, os.WriteFile(l.path, dotwandb.AppendFileHeader(nil), 0o600))
 	return l
+}
+
+// media writes the files that a capture brought to W&B, but for those that an
+// upload makes itself.
+func (l *runLog) media(list []request) (files []dotwandb.File) {
+	for _, r := range list {
+		name := r.runFile()
+		if !strings.HasPrefix(name, "media/") && name != "somefile.txt" {
+			continue
+		}
+		path := filepath.Join(filepath.Dir(l.path), "files", filepath.FromSlash(name))
+		require.NoError(l, os.MkdirAll(filepath.Dir(path), 0o777))
+		require.NoError(l, os.WriteFile(path, r.body, 0o600))
+		files = append(files, dotwandb.File{Path: name, Policy: dotwandb.FileNow, Type: dotwandb.FileMedia})
+	}
+	return files
 }
 
 func (l *runLog) write(records []rec) {
