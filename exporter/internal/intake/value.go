@@ -251,23 +251,32 @@ func histogramJSON(val pcommon.Value) []byte {
 		least, most = least-0.5, most+0.5
 	}
 	width := (most - least) / maxBins
-	counts := make([]int, maxBins)
+	counts := make([]uint64, maxBins)
 	for _, f := range nums {
 		counts[min(int((f-least)/width), maxBins-1)]++
 	}
-	b := []byte(`{"_type":"histogram","values":[`)
+	edges := make([]float64, maxBins+1)
+	for i := range edges {
+		edges[i] = least + float64(i)*width
+	}
+	return appendHistogram(nil, edges, counts)
+}
+
+// appendHistogram writes W&B's inline histogram: one edge more than counts.
+func appendHistogram(b []byte, edges []float64, counts []uint64) []byte {
+	b = append(b, `{"_type":"histogram","values":[`...)
 	for i, n := range counts {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = strconv.AppendInt(b, int64(n), 10)
+		b = strconv.AppendUint(b, n, 10)
 	}
 	b = append(b, `],"bins":[`...)
-	for i := range maxBins + 1 {
+	for i, edge := range edges {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = run.AppendFloat(b, least+float64(i)*width)
+		b = run.AppendFloat(b, edge)
 	}
 	return append(b, `]}`...)
 }
