@@ -62,7 +62,7 @@ func (e *Engine) adoptFolder(dir string) error {
 			continue
 		}
 		// Until its turn comes, metrics join it by what its checkpoint says.
-		e.joins.put(head.Key, head.Client, head.Sources)
+		e.joins.Put(head.Key, head.Client, head.Sources)
 		s := e.shardOf(head.Key)
 		s.mu.Lock()
 		s.resume = append(s.resume, head.Key)

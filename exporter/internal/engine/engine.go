@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/intake"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/join"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/placement"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/runlog"
@@ -42,7 +43,7 @@ type Engine struct {
 	mu    sync.Mutex // guards placement, the journal's bookkeeping, and the order into the shards
 	place *placer
 
-	joins    *joins
+	joins    *join.Index
 	shards   []*shard
 	inFlight atomic.Int64
 	// gate is held for reading by each request under way, and for writing to open
@@ -61,7 +62,7 @@ type Engine struct {
 // New makes an engine. Nothing is opened before Start.
 func New(cfg Config) *Engine {
 	cfg.fill()
-	return &Engine{cfg: cfg, count: newCounters(cfg.Logger, cfg.Now), joins: newJoins()}
+	return &Engine{cfg: cfg, count: newCounters(cfg.Logger, cfg.Now), joins: join.New()}
 }
 
 // Counters are what the engine counts.
@@ -275,7 +276,7 @@ func (e *Engine) join(b *builder, s *placement.Subject, p *intake.Payload) {
 	var key int
 	from := p.Join.Source
 	if from != nil && !e.cfg.Placement.StampedOnly {
-		runs, key = e.joins.find(from, p.Join.Program, s.Client)
+		runs, key = e.joins.Find(from, p.Join.Program, s.Client)
 	}
 	if len(runs) == 0 {
 		for _, d := range p.Drops {

@@ -130,7 +130,7 @@ func (s *shard) round(queue []*parcel) {
 			if p.joined && errors.Is(err, runlog.ErrLocked) {
 				// The run is another program's by now, and metrics that only look for a
 				// run are not worth waiting for it.
-				s.e.joins.remove(p.key)
+				s.e.joins.Remove(p.key)
 				s.report(p, run.Applied{NoRun: p.points()})
 				err = nil
 			}
@@ -206,10 +206,10 @@ func (s *shard) publish(r *openRun) {
 	}
 	r.published = n
 	if n == 0 {
-		s.e.joins.remove(r.log.key)
+		s.e.joins.Remove(r.log.key)
 		return
 	}
-	s.e.joins.put(r.log.key, r.state.Client(), r.state.Sources()[:n:n])
+	s.e.joins.Put(r.log.key, r.state.Client(), r.state.Sources()[:n:n])
 	r.log.took = 0 // a checkpoint soon: the next start knows only what is in one
 }
 
