@@ -232,6 +232,7 @@ const (
 	containerID     = "container.id"
 	hostID          = "host.id"
 	processPID      = "process.pid"
+	unknownService  = "unknown_service" // alone, or with ":" and the executable's name
 )
 
 // source is what a resource says of where it is; nil where metrics cannot join
@@ -246,7 +247,8 @@ func source(m pcommon.Map) *run.Source {
 	}
 	s := run.Source{
 		Instance: get(serviceInstance), Pod: get(podUID), Container: get(containerID), HostID: get(hostID), HostName: get(hostName),
-		Service: get(serviceName), PID: get(processPID),
+		// Who has no name is called by its executable's, as the bridge calls it.
+		Service: strings.TrimPrefix(strings.TrimPrefix(get(serviceName), unknownService), ":"), PID: get(processPID),
 	}
 	if !s.Joins() {
 		return nil

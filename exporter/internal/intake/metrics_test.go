@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/placement"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
 	"github.com/otel-wandb/otel-wandb/internal/semconv"
 )
 
@@ -279,4 +280,21 @@ func TestExponentialHistogramsAreBounded(t *testing.T) {
 		}
 		assert.Equal(t, 2001, sum, "scale %d: no value is lost", scale)
 	}
+}
+
+func TestSource(t *testing.T) {
+	for name, want := range map[string]string{
+		"trainer": "trainer", "unknown_service:train": "train", "unknown_service": "", "": "",
+	} {
+		md := oneMetric("m", gauge(func(p pmetric.NumberDataPoint) { p.SetIntValue(1) }))
+		attrs := md.ResourceMetrics().At(0).Resource().Attributes()
+		attrs.PutStr("host.name", "box")
+		attrs.PutStr("service.name", name)
+		attrs.PutInt("process.pid", 7)
+		from := Metrics(md, &Options{})[0].Payload.(*Payload).Join.Source
+		assert.Equal(t, &run.Source{HostName: "box", Service: want, PID: "7"}, from)
+	}
+	md := oneMetric("m", gauge(func(p pmetric.NumberDataPoint) { p.SetIntValue(1) }))
+	md.ResourceMetrics().At(0).Resource().Attributes().PutStr("service.name", "trainer")
+	assert.Nil(t, Metrics(md, &Options{})[0].Payload.(*Payload).Join.Source, "a service's name is no place")
 }

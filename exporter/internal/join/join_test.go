@@ -39,6 +39,7 @@ func TestFind(t *testing.T) {
 		{"another program on the machine", run.Source{HostName: "box", Service: "web"}, true, "", nil, ""},
 		{"another instance of the program", run.Source{Instance: "i-9", HostName: "box", Service: "trainer"}, true, "", nil, ""},
 		{"the same service, which says no instance", run.Source{HostName: "box", Service: "trainer"}, true, "", []string{"a"}, "box"},
+		{"an instance, where the run says none", run.Source{Instance: "i-9", HostName: "box", Service: "evaluator"}, true, "", []string{"b"}, "box"},
 		{"the same process", run.Source{HostName: "other", PID: "7"}, true, "", []string{"a"}, "other"},
 		{"another process", run.Source{HostName: "other", PID: "8"}, true, "", nil, ""},
 		{"nothing to join by", run.Source{Service: "trainer"}, false, "", nil, ""},

@@ -34,9 +34,10 @@ func (s *Source) Joins() bool {
 }
 
 // SameProgram tells whether all that metrics say of their program holds for a
-// task's, too.
+// task's, too. An instance id is not much of a program's nature: SDKs make one for
+// one of their signals and not for another.
 func (s *Source) SameProgram(task *Source) bool {
-	return (s.Instance == "" || s.Instance == task.Instance) &&
+	return (s.Instance == "" || task.Instance == "" || s.Instance == task.Instance) &&
 		(s.Service == "" || s.Service == task.Service) &&
 		(s.PID == "" || s.PID == task.PID)
 }
