@@ -57,4 +57,3 @@ func TestMetricsOfAProgramOnTheBridge(t *testing.T) {
 	require.NotNil(t, r.Exit)
 	assert.Zero(t, *r.Exit)
 }
-

@@ -313,7 +313,11 @@ const (
 // countDrops counts what is wrong with a unit that no run will report.
 func (e *Engine) countDrops(s *placement.Subject, p *intake.Payload) {
 	for _, d := range p.Drops {
-		e.count.drop(d.Reason, d.Items, fmt.Sprintf("span %q of trace %s: %s", s.Name, s.Trace, d.Text))
+		text := d.Text
+		if s.Span != (placement.SpanID{}) {
+			text = fmt.Sprintf("span %q of trace %s: %s", s.Name, s.Trace, text)
+		}
+		e.count.drop(d.Reason, d.Items, text)
 	}
 }
 
@@ -328,6 +332,10 @@ func (e *Engine) unplaced(s *placement.Subject, p *intake.Payload, placed *place
 		if s.Task == nil || d.Span != s.Span { // the task itself was counted as refused
 			e.count.drop(DropRefused, max(len(p.Items), 1), "")
 		}
+		return true
+	}
+	if len(p.Items) > 0 && p.Items[0].Kind == run.KindPoint {
+		e.count.add(CountNoRun, int64(len(p.Items)))
 		return true
 	}
 	e.count.add(CountNoRun, 1)

@@ -16,6 +16,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/intake"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/placement"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/runview"
 	"github.com/otel-wandb/otel-wandb/internal/semconv"
 )
@@ -242,6 +244,46 @@ func TestMetricsWithABadStamp(t *testing.T) {
 	bad := machine{map[string]string{semconv.RunID: "x", semconv.RunOwner: "cut"}}
 	require.NoError(t, e.Metrics(t.Context(), bad.gauges("a", 2, c.Now())))
 	assert.Equal(t, map[string]int64{intake.DropBadStamp: 1}, e.Counters().Dropped())
+	require.NoError(t, e.Shutdown(context.Background()))
+}
+
+// What names a run and is no metric is counted, whatever becomes of the rest.
+func TestMetricsThatAreNone(t *testing.T) {
+	c := newClock()
+	e := start(t, t.TempDir(), c)
+	md := machine{map[string]string{semconv.RunID: "x"}}.gauges("_a", 2, c.Now())
+	require.NoError(t, e.Metrics(t.Context(), md))
+	assert.Equal(t, map[string]int64{intake.DropReservedKey: 2}, e.Counters().Dropped())
+	require.NoError(t, e.Shutdown(context.Background()))
+}
+
+// Where only stamps count, nothing is joined, and an id alone is no stamp.
+func TestMetricsWhereOnlyStampsCount(t *testing.T) {
+	c := newClock()
+	e := New(Config{Dir: t.TempDir(), Now: c.Now, Manual: true, Placement: placement.Config{StampedOnly: true}})
+	require.NoError(t, e.Start())
+	stamped := map[string]string{semconv.RunID: "x", semconv.RunOwner: "0101010101010101", "host.name": "box"}
+	require.NoError(t, e.Metrics(t.Context(), machine{stamped}.gauges("a", 2, c.Now())))
+	assert.EqualValues(t, 2, e.Counters().Get(CountPoints))
+	require.NoError(t, e.Metrics(t.Context(), machine{map[string]string{semconv.RunID: "x"}}.gauges("b", 3, c.Now())))
+	require.NoError(t, e.Metrics(t.Context(), box.gauges("system.a", 4, c.Now())))
+	assert.EqualValues(t, 7, e.Counters().Get(CountNoRun))
+	require.NoError(t, e.Shutdown(context.Background()))
+}
+
+// A machine's metrics are no sign that a run on it lives.
+func TestJoinedMetricsAreNoSignOfLife(t *testing.T) {
+	c, dir := newClock(), t.TempDir()
+	e := New(Config{Dir: dir, Now: c.Now, Manual: true, Run: run.Config{IdleTimeout: time.Hour}})
+	require.NoError(t, e.Start())
+	require.NoError(t, e.Logs(t.Context(), box.announce(1, c.Now())))
+	for range 61 {
+		c.Add(time.Minute)
+		require.NoError(t, e.Metrics(t.Context(), box.gauges("system.a", 1, c.Now())))
+		require.NoError(t, e.Metrics(t.Context(), box.gauges("_bad", 1, c.Now())))
+		e.Tick()
+	}
+	assert.EqualValues(t, 1, e.Counters().Get(CountFinished))
 	require.NoError(t, e.Shutdown(context.Background()))
 }
 

@@ -247,7 +247,7 @@ func (m *metricReader) way(stamp *placement.Stamp) *way {
 func (m *metricReader) end() {
 	r := m.r
 	if len(m.ways) == 0 && len(m.drops) > 0 {
-		m.ways = append(m.ways, &way{program: true})
+		m.way(m.stamp)
 	}
 	for i, w := range m.ways {
 		p := &Payload{Items: w.items}

@@ -83,10 +83,9 @@ func (s *State) writePoints(a *Applied) {
 		}
 		p.second, p.group = g.second, n
 	}
-	slices.SortFunc(s.points, func(p, q pendingPoint) int {
+	slices.SortStableFunc(s.points, func(p, q pendingPoint) int {
 		return cmp.Or(
-			cmp.Compare(p.second, q.second), cmp.Compare(p.group, q.group),
-			cmp.Compare(p.item.Order.Time, q.item.Order.Time), cmp.Compare(p.item.Order.N, q.item.Order.N),
+			cmp.Compare(p.second, q.second), cmp.Compare(p.group, q.group), cmp.Compare(p.item.Order.Time, q.item.Order.Time),
 		)
 	})
 	row := pointRow{s: s, keys: map[string]struct{}{}}

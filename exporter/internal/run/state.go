@@ -175,7 +175,7 @@ func (s *State) Apply(now int64, request []Delivery) Applied {
 	var a Applied
 	heard := false
 	for _, d := range request {
-		points := len(d.Items) > 0 && d.Items[0].Kind == KindPoint
+		points := d.Joined || len(d.Items) > 0 && d.Items[0].Kind == KindPoint
 		if d.Joined && !s.Open() {
 			a.NoRun += len(d.Items)
 			continue
