@@ -142,8 +142,8 @@ func (m *metricReader) metric(metric pmetric.Metric) {
 	m.name, m.odd = bounded(cleanKey(metric.Name()), maxMetricName), ""
 	m.system = hasPrefix(m.name, systemPrefixes)
 	m.program = !m.system || strings.HasPrefix(m.name, processPrefix)
-	b := binary.LittleEndian.AppendUint64(m.scratch[:0], m.scope)
-	m.scratch = append(b, m.name...)
+	m.scratch = binary.LittleEndian.AppendUint64(m.scratch[:0], m.scope)
+	m.scratch = append(m.scratch, m.name...)
 	m.stream = xxhash.Sum64(m.scratch)
 
 	switch metric.Type() {
