@@ -252,7 +252,7 @@ func (e *Engine) dispatch(req *request, out placement.Outcome) {
 		if payload == nil {
 			continue
 		}
-		if payload.Join != nil {
+		if payload.Points != nil && payload.Points.Join {
 			e.join(&b, subject, payload)
 			continue
 		}
@@ -274,9 +274,9 @@ func (e *Engine) dispatch(req *request, out placement.Outcome) {
 func (e *Engine) join(b *builder, s *placement.Subject, p *intake.Payload) {
 	var runs []runid.Coordinates
 	var key int
-	from := p.Join.Source
+	from := p.Points.Source
 	if from != nil && !e.cfg.Placement.StampedOnly {
-		runs, key = e.joins.Find(from, p.Join.Program, s.Client)
+		runs, key = e.joins.Find(from, p.Points.Program, s.Client)
 	}
 	if len(runs) == 0 {
 		for _, d := range p.Drops {
@@ -291,7 +291,7 @@ func (e *Engine) join(b *builder, s *placement.Subject, p *intake.Payload) {
 			"otelcol_exporter_wandb_no_run_items counts them")
 		return
 	}
-	ctx := &run.Context{Client: s.Client, Joined: true, Label: p.Join.Rank}
+	ctx := &run.Context{Client: s.Client, Joined: true, Label: p.Points.Label}
 	if key >= run.ByHost {
 		ctx.Label = intake.HostLabel(from, key)
 	}
@@ -334,7 +334,7 @@ func (e *Engine) unplaced(s *placement.Subject, p *intake.Payload, placed *place
 		}
 		return true
 	}
-	if len(p.Items) > 0 && p.Items[0].Kind == run.KindPoint {
+	if p.Points != nil {
 		e.count.add(CountNoRun, int64(len(p.Items)))
 		return true
 	}

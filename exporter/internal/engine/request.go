@@ -78,7 +78,7 @@ func (b *builder) add(s *placement.Subject, p *intake.Payload, d *placement.Deci
 		at = b.parcel(d.Run)
 		b.last = at
 	}
-	at.deliveries = append(at.deliveries, run.Delivery{Context: b.context(s, d, p.Label), Items: p.Items})
+	at.deliveries = append(at.deliveries, run.Delivery{Context: b.context(s, d, p.Points), Items: p.Items})
 	at.drops = append(at.drops, p.Drops...)
 }
 
@@ -112,7 +112,11 @@ func (b *builder) joinParcel(key runid.Coordinates) *parcel {
 	return p
 }
 
-func (b *builder) context(s *placement.Subject, d *placement.Decision, label string) *run.Context {
+func (b *builder) context(s *placement.Subject, d *placement.Decision, points *intake.Points) *run.Context {
+	label := ""
+	if points != nil {
+		label = points.Label
+	}
 	key := contextKey{d, s.Task != nil && d.Span == s.Span, s.Client, label}
 	if b.lastCtx != nil && key == b.lastKey {
 		return b.lastCtx

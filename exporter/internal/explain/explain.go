@@ -105,7 +105,7 @@ func (e *Explainer) Metrics(md pmetric.Metrics) {
 	for _, u := range intake.Metrics(md, &e.opts.Intake) {
 		p := u.Payload.(*intake.Payload)
 		e.report.Points += len(p.Items)
-		if p.Join == nil {
+		if !p.Points.Join {
 			named = append(named, u)
 		} else {
 			e.joins = append(e.joins, u)
@@ -124,8 +124,8 @@ func (e *Explainer) join() {
 	for i := range e.joins {
 		p := e.joins[i].Payload.(*intake.Payload)
 		var found []runid.Coordinates
-		if p.Join.Source != nil && !e.opts.Placement.StampedOnly {
-			found, _ = index.Find(p.Join.Source, p.Join.Program, "")
+		if p.Points.Source != nil && !e.opts.Placement.StampedOnly {
+			found, _ = index.Find(p.Points.Source, p.Points.Program, "")
 		}
 		if len(found) == 0 {
 			e.report.PointsNoRun += len(p.Items)

@@ -41,9 +41,8 @@ type Payload struct {
 	// counted once it is placed.
 	Drops []run.Drop
 
-	// Of metric points. Join is by what they find a run: they name none.
-	Join  *Join
-	Label string // for system metrics, where points name their run
+	// Points says of metric points how they find their run; nil for all else.
+	Points *Points
 
 	span   *spanSource
 	record *recordSource

@@ -16,13 +16,15 @@ import (
 	"github.com/otel-wandb/otel-wandb/internal/semconv"
 )
 
-// Join is by what metric points without a run of their own find one.
-type Join struct {
-	Source *run.Source // nil: their resource says nothing of where it is
+// Points is how metric points find their run.
+type Points struct {
+	Label string // in the keys of system metrics, unless they join by a machine
+	// Join: they name no run, and look for those that are open.
+	Join   bool
+	Source *run.Source // where they come from; nil: their resource does not say
 	// Program: they tell of a program, and are of its run only. Otherwise they
 	// tell of a machine, and are of all runs on it.
 	Program bool
-	Rank    string // the label, where they do not join by a machine
 }
 
 // Metrics reads a request of metrics: one unit for the points of a resource
@@ -250,15 +252,15 @@ func (m *metricReader) end() {
 		m.way(m.stamp)
 	}
 	for i, w := range m.ways {
-		p := &Payload{Items: w.items}
+		p := &Payload{Items: w.items, Points: &Points{Label: m.rank}}
 		if i == 0 {
 			p.Drops = m.drops
 		}
 		s := placement.Subject{Name: metricsOf, Holds: true, Resource: r.defs.place}
 		if w.named {
-			s.Stamp, p.Label = &w.stamp, m.rank
+			s.Stamp = &w.stamp
 		} else {
-			p.Join = &Join{Source: r.defs.source, Program: w.program, Rank: m.rank}
+			p.Points.Join, p.Points.Source, p.Points.Program = true, r.defs.source, w.program
 		}
 		r.units = append(r.units, placement.Unit{Subject: s, Payload: p})
 	}

@@ -184,13 +184,12 @@ func TestWhereMetricsGo(t *testing.T) {
 	units := Metrics(md, &Options{})
 	require.Len(t, units, 3, "a machine's, a program's, and the one that names its run")
 	of := func(i int) *Payload { return units[i].Payload.(*Payload) }
-	assert.Equal(t, &Join{Source: of(0).Join.Source, Rank: "rank-3"}, of(0).Join)
+	assert.Equal(t, &Points{Join: true, Source: of(0).Points.Source, Label: "rank-3"}, of(0).Points)
 	assert.Len(t, of(0).Items, 2)
-	assert.True(t, of(1).Join.Program)
+	assert.True(t, of(1).Points.Program)
 	assert.Len(t, of(1).Items, 2)
-	assert.Equal(t, "box", of(1).Join.Source.HostName)
-	assert.Nil(t, of(2).Join)
-	assert.Equal(t, "rank-3", of(2).Label)
+	assert.Equal(t, "box", of(1).Points.Source.HostName)
+	assert.Equal(t, &Points{Label: "rank-3"}, of(2).Points)
 	assert.Equal(t, "asked", units[2].Stamp.Run.ID)
 	assert.Equal(t, placement.SpanID{}, units[2].Stamp.Owner)
 }
@@ -291,10 +290,10 @@ func TestSource(t *testing.T) {
 		attrs.PutStr("host.name", "box")
 		attrs.PutStr("service.name", name)
 		attrs.PutInt("process.pid", 7)
-		from := Metrics(md, &Options{})[0].Payload.(*Payload).Join.Source
+		from := Metrics(md, &Options{})[0].Payload.(*Payload).Points.Source
 		assert.Equal(t, &run.Source{HostName: "box", Service: want, PID: "7"}, from)
 	}
 	md := oneMetric("m", gauge(func(p pmetric.NumberDataPoint) { p.SetIntValue(1) }))
 	md.ResourceMetrics().At(0).Resource().Attributes().PutStr("service.name", "trainer")
-	assert.Nil(t, Metrics(md, &Options{})[0].Payload.(*Payload).Join.Source, "a service's name is no place")
+	assert.Nil(t, Metrics(md, &Options{})[0].Payload.(*Payload).Points.Source, "a service's name is no place")
 }
