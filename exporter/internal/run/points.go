@@ -3,6 +3,7 @@ package run
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
@@ -46,12 +47,26 @@ func (s *State) endOf() (end int64) {
 	return end
 }
 
-// over tells whether the run was over at t. A program's metrics may go on after
-// its tasks, and would open part after part; but its last reading, when it shuts
-// down, comes a little after the end of the last task, and is often the only one.
-func (s *State) over(t int64) bool {
-	end := s.endOf()
-	return end != 0 && t > end+int64(s.cfg.Linger)
+// pointsOf is between which times points are the run's, unix ns.
+//
+// A program's metrics may go on after its tasks, and would open part after part;
+// but its last reading, when it shuts down, comes a little after the end of the
+// last task, and is often the only one. What joins and was read before the first
+// task started came late, and is of whatever ran then.
+func (s *State) pointsOf(ctx *Context) (from, to int64) {
+	from, to = math.MinInt64, math.MaxInt64
+	if end := s.endOf(); end != 0 {
+		to = end + int64(s.cfg.Linger)
+	}
+	if !ctx.Joined {
+		return from, to
+	}
+	for _, o := range s.owners {
+		if o.Start != 0 && (from == math.MinInt64 || o.Start < from) {
+			from = o.Start
+		}
+	}
+	return from, to
 }
 
 // pointGroup is what points have in common that are one row.

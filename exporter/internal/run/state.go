@@ -185,11 +185,15 @@ func (s *State) Apply(now int64, request []Delivery) Applied {
 			continue
 		}
 		s.meet(d.Context)
+		var from, to int64
+		if points {
+			from, to = s.pointsOf(d.Context)
+		}
 		heard = heard || !points || s.hearsPoints(d.Context)
 		for i := range d.Items {
 			it := &d.Items[i]
 			switch {
-			case points && s.over(it.Order.Time):
+			case points && (it.Order.Time < from || it.Order.Time > to):
 				a.NoRun++
 				continue
 			case it.Kind != KindTask && it.Kind != KindHeartbeat && it.Kind != KindPreempting:
