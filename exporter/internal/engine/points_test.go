@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/otel-wandb/otel-wandb/exporter/internal/disk/disktest"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/intake"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/placement"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
@@ -245,6 +248,41 @@ func TestMetricsWithABadStamp(t *testing.T) {
 	require.NoError(t, e.Metrics(t.Context(), bad.gauges("a", 2, c.Now())))
 	assert.Equal(t, map[string]int64{intake.DropBadStamp: 1}, e.Counters().Dropped())
 	require.NoError(t, e.Shutdown(context.Background()))
+}
+
+// What one of two runs' logs does not take is sent back, and then each run has it
+// once, whether or not the exporter is killed in between.
+func TestMetricsOnAFullDisk(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("killed=%v", killed), func(t *testing.T) {
+			c, disk := newClock(), disktest.New(t, t.TempDir())
+			dir := filepath.Join(disk.Dir, "runs")
+			e := start(t, dir, c)
+			for n := range byte(2) {
+				require.NoError(t, e.Logs(t.Context(), box.announce(n+1, c.Now())))
+			}
+			e.Tick()
+			full := pcommon.TraceID{2}.String()
+			disk.Only(func(path string) bool { return strings.Contains(filepath.Base(path), "run-"+full) })
+			disk.Leave(10)
+			readings := func() pmetric.Metrics { return box.gauges("system.a", 3, c.Now()) }
+			require.ErrorIs(t, e.Metrics(t.Context(), readings()), syscall.ENOSPC)
+			disk.Mend()
+			if killed {
+				kill(t, e)
+				e = start(t, dir, c)
+			}
+			require.NoError(t, e.Metrics(t.Context(), readings()))
+			require.NoError(t, e.Metrics(t.Context(), readings()))
+			require.NoError(t, e.Shutdown(context.Background()))
+			runs := read(t, dir)
+			require.Len(t, runs, 2)
+			for _, r := range runs {
+				require.Len(t, r.System, 1, r.ID)
+				assert.Len(t, r.System[0].Values, 3)
+			}
+		})
+	}
 }
 
 // What names a run and is no metric is counted, whatever becomes of the rest.
