@@ -8,7 +8,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
@@ -91,4 +93,37 @@ func TestMetricsThroughACollector(t *testing.T) {
 	}
 	assert.Equal(t, map[string]int{"system.proc.memory.rssMB=64": 3, "system.memory_percent/l:box=50": 3}, keys)
 	assert.Empty(t, w.Violations())
+}
+
+// A collector that is killed with SIGKILL right after it said "taken" has the
+// readings, knows the run that they join, and takes none of them twice.
+func TestMetricsSurviveAKill(t *testing.T) {
+	c := startCollector(t, "")
+	open := started(1)
+	open.ResourceLogs().At(0).Resource().Attributes().PutStr("host.name", "box")
+	_, err := plogotlp.NewGRPCClient(c.dial(t)).Export(t.Context(), plogotlp.NewExportRequestFromLogs(open))
+	require.NoError(t, err)
+	const kills = 3
+	for i := range kills {
+		md := reading(1, "system.cpu.load_average.1m")
+		on := md.ResourceMetrics().At(0).Resource().Attributes()
+		on.Clear()
+		on.PutStr("host.name", "box")
+		md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints().At(0).
+			SetTimestamp(pcommon.Timestamp(1e18 + 5e8 + int64(i)*1e9))
+		request := pmetricotlp.NewExportRequestFromMetrics(md)
+		_, err = pmetricotlp.NewGRPCClient(c.dial(t)).Export(t.Context(), request)
+		require.NoError(t, err)
+		c.Kill()
+		c.Collector = c.site.StartReady(t)
+		_, err = pmetricotlp.NewGRPCClient(c.dial(t)).Export(t.Context(), request) // the answer was lost
+		require.NoError(t, err)
+	}
+	c.Stop(t)
+	all := runs(t, c.site.Dir)
+	require.Len(t, all, 1)
+	require.Len(t, all[0].System, kills)
+	for _, sample := range all[0].System {
+		assert.Contains(t, sample.Values, "cpu.load_average.1m/l:box")
+	}
 }
