@@ -21,6 +21,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 
@@ -88,7 +90,7 @@ func TestConfigsValidate(t *testing.T) {
 	}
 }
 
-// Each configuration comes up, takes traces and logs over gRPC and HTTP, and
+// Each configuration comes up, takes traces, logs and metrics over gRPC and HTTP, and
 // ends with status 0 when told to.
 func TestConfigsRun(t *testing.T) {
 	for name, config := range configs {
@@ -102,9 +104,12 @@ func TestConfigsRun(t *testing.T) {
 			traces := ptraceotlp.NewExportRequestFromTraces(oneSpan("small"))
 			logs := plogotlp.NewExportRequestFromLogs(oneRecord())
 			c.postHTTP(t, "/v1/traces", marshal(t, traces.MarshalProto))
+			metrics := pmetricotlp.NewExportRequestFromMetrics(oneReading())
 			c.postHTTP(t, "/v1/logs", marshal(t, logs.MarshalProto))
+			c.postHTTP(t, "/v1/metrics", marshal(t, metrics.MarshalProto))
 			c.callGRPC(t, "opentelemetry.proto.collector.trace.v1.TraceService", marshal(t, traces.MarshalProto))
 			c.callGRPC(t, "opentelemetry.proto.collector.logs.v1.LogsService", marshal(t, logs.MarshalProto))
+			c.callGRPC(t, "opentelemetry.proto.collector.metrics.v1.MetricsService", marshal(t, metrics.MarshalProto))
 
 			// gRPC's own limit is 4 MiB: a table in an event is soon past that.
 			large := ptraceotlp.NewExportRequestFromTraces(oneSpan(strings.Repeat("x", 12<<20)))
@@ -234,6 +239,16 @@ func oneRecord() plog.Logs {
 	record.SetSpanID([8]byte{1})
 	record.Body().SetStr("hello")
 	return logs
+}
+
+func oneReading() pmetric.Metrics {
+	metrics := pmetric.NewMetrics()
+	metric := metrics.ResourceMetrics().AppendEmpty().ScopeMetrics().AppendEmpty().Metrics().AppendEmpty()
+	metric.SetName("loss")
+	point := metric.SetEmptyGauge().DataPoints().AppendEmpty()
+	point.SetTimestamp(1)
+	point.SetDoubleValue(0.5)
+	return metrics
 }
 
 func marshal(t *testing.T, message func() ([]byte, error)) []byte {

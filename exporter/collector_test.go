@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 	"google.golang.org/grpc"
@@ -43,6 +44,7 @@ service:
   pipelines:
     traces: {receivers: [otlp], exporters: [wandb]}
     logs: {receivers: [otlp], exporters: [wandb]}
+    metrics: {receivers: [otlp], exporters: [wandb]}
   telemetry: {metrics: {level: none}}
 `
 
@@ -66,9 +68,10 @@ func (c *collector) dial(t *testing.T) *grpc.ClientConn {
 func TestSendersAreToldToTryAgain(t *testing.T) {
 	c := startCollector(t, "")
 	conn := c.dial(t)
-	traces, logs := ptraceotlp.NewGRPCClient(conn), plogotlp.NewGRPCClient(conn)
+	traces, logs, metrics := ptraceotlp.NewGRPCClient(conn), plogotlp.NewGRPCClient(conn), pmetricotlp.NewGRPCClient(conn)
 	spans := ptraceotlp.NewExportRequestFromTraces(task(1, 2))
 	records := plogotlp.NewExportRequestFromLogs(started(2))
+	readings := pmetricotlp.NewExportRequestFromMetrics(reading(4, "loss"))
 	viaHTTP := ptraceotlp.NewExportRequestFromTraces(task(3, 2))
 
 	mend := breakDir(t, c.site.Dir)
@@ -77,6 +80,8 @@ func TestSendersAreToldToTryAgain(t *testing.T) {
 	assert.ErrorContains(t, err, filepath.Join(c.site.Dir, "wandb"), "the sender's log says what is wrong")
 	_, err = logs.Export(t.Context(), records)
 	assert.Equal(t, codes.Unavailable, status.Code(err), "%v", err)
+	_, err = metrics.Export(t.Context(), readings)
+	assert.Equal(t, codes.Unavailable, status.Code(err), "%v", err)
 	assert.Equal(t, http.StatusServiceUnavailable, c.post(t, viaHTTP))
 
 	mend()
@@ -84,8 +89,10 @@ func TestSendersAreToldToTryAgain(t *testing.T) {
 	require.NoError(t, err)
 	_, err = logs.Export(t.Context(), records)
 	require.NoError(t, err)
+	_, err = metrics.Export(t.Context(), readings)
+	require.NoError(t, err)
 	assert.Equal(t, http.StatusOK, c.post(t, viaHTTP))
-	assert.Len(t, runs(t, c.site.Dir), 3)
+	assert.Len(t, runs(t, c.site.Dir), 4)
 }
 
 func (c *collector) post(t *testing.T, request ptraceotlp.ExportRequest) int {

@@ -20,6 +20,7 @@ func NewFactory() exporter.Factory {
 	return exporter.NewFactory(Type, createDefaultConfig,
 		exporter.WithTraces(createTraces, component.StabilityLevelAlpha),
 		exporter.WithLogs(createLogs, component.StabilityLevelAlpha),
+		exporter.WithMetrics(createMetrics, component.StabilityLevelAlpha),
 	)
 }
 
@@ -54,6 +55,11 @@ func createTraces(ctx context.Context, set exporter.Settings, cfg component.Conf
 func createLogs(ctx context.Context, set exporter.Settings, cfg component.Config) (exporter.Logs, error) {
 	m := &member{sharedFor(set, cfg.(*Config))}
 	return exporterhelper.NewLogs(ctx, quiet(set), cfg, m.consumeLogs, options(m)...)
+}
+
+func createMetrics(ctx context.Context, set exporter.Settings, cfg component.Config) (exporter.Metrics, error) {
+	m := &member{sharedFor(set, cfg.(*Config))}
+	return exporterhelper.NewMetrics(ctx, quiet(set), cfg, m.consumeMetrics, options(m)...)
 }
 
 // options leave out queue and retry, on purpose: a queue says "taken" before

@@ -14,15 +14,8 @@ func TestFactory(t *testing.T) {
 	assert.Equal(t, "wandb", f.Type().String())
 	assert.Equal(t, component.StabilityLevelAlpha, f.TracesStability())
 	assert.Equal(t, component.StabilityLevelAlpha, f.LogsStability())
+	assert.Equal(t, component.StabilityLevelAlpha, f.MetricsStability())
 	assert.NoError(t, confmap.Validate(f.CreateDefaultConfig()), "the defaults are enough to start")
-}
-
-// Metrics have no exporter yet: a configuration that asks for one is refused
-// when it is loaded, and nothing is dropped in silence.
-func TestMetricsAreRefused(t *testing.T) {
-	_, err := NewFactory().CreateMetrics(t.Context(), nopSettings(), createDefaultConfig())
-	require.Error(t, err)
-	assert.Equal(t, component.StabilityLevelUndefined, NewFactory().MetricsStability())
 }
 
 // Requests are shared with other exporters of the pipeline.
@@ -30,6 +23,7 @@ func TestRequestsAreNotChanged(t *testing.T) {
 	p := newPair(t, nopSettings(), configIn(t.TempDir()))
 	assert.False(t, p.traces.Capabilities().MutatesData)
 	assert.False(t, p.logs.Capabilities().MutatesData)
+	assert.False(t, p.metrics.Capabilities().MutatesData)
 	p.start(t, nopHost())
 	td := task(1, 2)
 	td.MarkReadOnly() // panics on a change
@@ -37,5 +31,8 @@ func TestRequestsAreNotChanged(t *testing.T) {
 	ld := record(1, "wandb.log")
 	ld.MarkReadOnly()
 	require.NoError(t, p.logs.ConsumeLogs(t.Context(), ld))
+	md := reading(1, "loss")
+	md.MarkReadOnly()
+	require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), md))
 	p.shutdown(t)
 }

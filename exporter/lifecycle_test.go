@@ -34,6 +34,14 @@ var signals = map[string]struct {
 			return c.(exporter.Logs).ConsumeLogs(ctx, started(1))
 		},
 	},
+	"metrics": {
+		func(ctx context.Context, set exporter.Settings, cfg component.Config) (component.Component, error) {
+			return NewFactory().CreateMetrics(ctx, set, cfg)
+		},
+		func(ctx context.Context, c component.Component) error {
+			return c.(exporter.Metrics).ConsumeMetrics(ctx, reading(1, "loss"))
+		},
+	},
 }
 
 func TestLifecycle(t *testing.T) {

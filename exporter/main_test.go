@@ -12,10 +12,12 @@ import (
 	"go.opentelemetry.io/collector/exporter/exportertest"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.uber.org/goleak"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/runview"
+	"github.com/otel-wandb/otel-wandb/internal/runid"
 	"github.com/otel-wandb/otel-wandb/internal/semconv"
 )
 
@@ -24,8 +26,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // pair is the component as a collector has it: an exporter for each signal, of
 // one id and one configuration.
 type pair struct {
-	traces exporter.Traces
-	logs   exporter.Logs
+	traces  exporter.Traces
+	logs    exporter.Logs
+	metrics exporter.Metrics
 }
 
 func newPair(t *testing.T, set exporter.Settings, cfg *Config) *pair {
@@ -34,19 +37,23 @@ func newPair(t *testing.T, set exporter.Settings, cfg *Config) *pair {
 	require.NoError(t, err)
 	logs, err := NewFactory().CreateLogs(t.Context(), set, cfg)
 	require.NoError(t, err)
-	return &pair{traces, logs}
+	metrics, err := NewFactory().CreateMetrics(t.Context(), set, cfg)
+	require.NoError(t, err)
+	return &pair{traces, logs, metrics}
 }
 
 func (p *pair) start(t *testing.T, host component.Host) {
 	t.Helper()
 	require.NoError(t, p.traces.Start(t.Context(), host))
 	require.NoError(t, p.logs.Start(t.Context(), host))
+	require.NoError(t, p.metrics.Start(t.Context(), host))
 }
 
 func (p *pair) shutdown(t *testing.T) {
 	t.Helper()
 	require.NoError(t, p.traces.Shutdown(context.Background()))
 	require.NoError(t, p.logs.Shutdown(context.Background()))
+	require.NoError(t, p.metrics.Shutdown(context.Background()))
 }
 
 func nopSettings() exporter.Settings { return exportertest.NewNopSettings(Type) }
@@ -89,6 +96,24 @@ func record(n byte, event string) plog.Logs {
 	rec.SetEventName(event)
 	rec.Attributes().PutInt("record", 1)
 	return ld
+}
+
+// reading is a request with one gauge, of span n's run.
+func reading(n byte, name string) pmetric.Metrics {
+	md := pmetric.NewMetrics()
+	rm := md.ResourceMetrics().AppendEmpty()
+	rm.Resource().Attributes().PutStr(semconv.RunID, runID(n))
+	metric := rm.ScopeMetrics().AppendEmpty().Metrics().AppendEmpty()
+	metric.SetName(name)
+	point := metric.SetEmptyGauge().DataPoints().AppendEmpty()
+	point.SetTimestamp(1e18 + 5e8)
+	point.SetDoubleValue(0.5)
+	return md
+}
+
+// runID is that of span n's run, where it asks for none.
+func runID(n byte) string {
+	return runid.Base("", "", pcommon.TraceID{n}.String(), pcommon.SpanID{n}.String())
 }
 
 // started is the record that opens a run while its span is open.

@@ -77,6 +77,7 @@ func TestMetrics(t *testing.T) {
 	require.NoError(t, p.logs.ConsumeLogs(t.Context(), record(9, "")))  // waits for span 9
 	require.NoError(t, p.traces.ConsumeTraces(t.Context(), plainSpan(2)))
 	require.NoError(t, p.logs.ConsumeLogs(t.Context(), record(2, ""))) // of no run
+	require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), reading(1, "loss")))
 	mend := breakDir(t, cfg.Dir)
 	require.Error(t, p.traces.ConsumeTraces(t.Context(), task(3, 1)))
 	mend()
@@ -97,12 +98,12 @@ func TestMetrics(t *testing.T) {
 		delete(got, varies)
 	}
 	assert.Equal(t, map[string]int64{
-		"rows": 4, "console_lines": 1, "repeated_items": 3, "runs_opened": 2, "parts_opened": 2, "parts_finished": 0,
+		"rows": 5, "metric_points": 1, "console_lines": 1, "repeated_items": 3, "runs_opened": 2, "parts_opened": 2, "parts_finished": 0,
 		"parts_damaged": 0, "runs_recovered": 0, "no_run_items": 1, "waited_items": 1, "waiting_items": 1,
-		"requests": 8, "requests_busy": 0, "requests_failed": 1, "links_evicted": 0, "runs_open": 2, "in_flight_bytes": 0,
+		"requests": 9, "requests_busy": 0, "requests_failed": 1, "links_evicted": 0, "runs_open": 2, "in_flight_bytes": 0,
 	}, got)
 	assert.Equal(t, map[string]string{
-		"rows": "{row}", "console_lines": "{line}", "repeated_items": "{item}", "runs_opened": "{run}",
+		"rows": "{row}", "metric_points": "{point}", "console_lines": "{line}", "repeated_items": "{item}", "runs_opened": "{run}",
 		"parts_opened": "{part}", "parts_finished": "{part}", "parts_damaged": "{part}", "runs_recovered": "{run}",
 		"no_run_items": "{item}", "waited_items": "{item}", "waiting_items": "{item}", "log_bytes": "By",
 		"journal_bytes": "By", "in_flight_bytes": "By", "log_appends": "{append}", "requests": "{request}",

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/engine"
@@ -18,9 +19,9 @@ import (
 // shared is the one engine of a component id: the Collector makes an exporter
 // for each signal, and two writers of one run would overwrite each other.
 //
-//	member (traces) ─┐ started: counts        ┌─ the first starts the engine
-//	                 ├──────────► shared ─────┤
-//	member (logs)  ──┘                        └─ the last to leave shuts it down
+//	member (traces)  ─┐ started: counts        ┌─ the first starts the engine
+//	member (logs)    ─┼──────────► shared ─────┤
+//	member (metrics) ─┘                        └─ the last to leave shuts it down
 //
 // ConcurrentSafe: a lock guards its state; requests run beside it, in the engine.
 type shared struct {
@@ -153,6 +154,14 @@ func (m *member) consumeLogs(ctx context.Context, ld plog.Logs) error {
 		return err
 	}
 	return m.report(e.Logs(m.identified(ctx), ld))
+}
+
+func (m *member) consumeMetrics(ctx context.Context, md pmetric.Metrics) error {
+	e, err := m.running()
+	if err != nil {
+		return err
+	}
+	return m.report(e.Metrics(m.identified(ctx), md))
 }
 
 // report tells the Collector, and its log, when requests begin to fail, and

@@ -1,16 +1,21 @@
-// Package inprocess writes a program's spans and log records as Weights &
+// Package inprocess writes a program's spans, log records and metrics as Weights &
 // Biases runs from inside the program: what the Collector component "wandb"
 // does, without a collector.
 //
-// An [Exporter] is one engine with two faces for OpenTelemetry's SDK. The
+// An [Exporter] is one engine with three faces for OpenTelemetry's SDK. The
 // program owns it: it makes it with [New], hands out the faces, and shuts it
 // down after its providers.
 //
-//	TracerProvider ──► batcher ──► Spans() ─┐              ┌─► engine ──► <dir>/wandb/…
-//	                                        ├─► Exporter ──┤      ▲
-//	LoggerProvider ──► batcher ──► Logs()  ─┘              └─► park (memory, bounded)
+//	TracerProvider ──► batcher ──► Spans()   ─┐              ┌─► engine ──► <dir>/wandb/…
+//	LoggerProvider ──► batcher ──► Logs()    ─┼─► Exporter ──┤      ▲
+//	MeterProvider  ──► reader  ──► Metrics() ─┘              └─► park (memory, bounded)
 //
-// A third face, [Sink], is for the bridge, which batches and waits itself.
+// Metrics find the program's runs by its resource: give all providers one that
+// has a `service.instance.id` or a `host.name`. They are in a run from its start
+// to its end, and a run starts with its task's announcement, `wandb.run.start`,
+// which the bridge sends; without it the task is known when its span ends.
+//
+// A fourth face, [Sink], is for the bridge, which batches and waits itself.
 //
 // Telemetry never breaks the program. What cannot be written now, because the
 // disk is full or another program has the run, waits in the park and is tried

@@ -11,15 +11,17 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/otel"
 	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/engine"
 )
 
-// Exporter writes spans and log records as runs. Make it with [New].
+// Exporter writes spans, log records and metrics as runs. Make it with [New].
 // ConcurrentSafe: requests go to the engine, which is; a lock guards the rest.
 type Exporter struct {
 	sink     sink
@@ -41,6 +43,7 @@ type Exporter struct {
 type sink interface {
 	Traces(context.Context, ptrace.Traces) error
 	Logs(context.Context, plog.Logs) error
+	Metrics(context.Context, pmetric.Metrics) error
 	Settle()
 	Shutdown(context.Context) error
 	Counters() *engine.Counters
@@ -93,6 +96,13 @@ func (e *Exporter) Spans() sdktrace.SpanExporter { return newSpans(e) }
 
 // Logs is the exporter's face for a LoggerProvider.
 func (e *Exporter) Logs() sdklog.Exporter { return &logs{exporter: e} }
+
+// Metrics is the exporter's face for a MeterProvider's reader:
+//
+//	sdkmetric.NewPeriodicReader(exporter.Metrics(), sdkmetric.WithInterval(10*time.Second))
+//
+// Metrics of the program's resource join the program's open runs.
+func (e *Exporter) Metrics() sdkmetric.Exporter { return &metrics{exporter: e} }
 
 var errShutdown = errors.New("wandb in process: shut down: shut the Exporter down after the providers that use it")
 
@@ -229,8 +239,8 @@ type Stats struct {
 	Dropped map[string]int64
 }
 
-// Count is a number of spans and of log records.
-type Count struct{ Spans, LogRecords int }
+// Count is a number of spans, of log records and of metrics' data points.
+type Count struct{ Spans, LogRecords, DataPoints int }
 
 // Stats tells what was not written.
 func (e *Exporter) Stats() Stats {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/otel/attribute"
 	otellog "go.opentelemetry.io/otel/log"
@@ -62,6 +63,13 @@ func (f *failing) Logs(ctx context.Context, ld plog.Logs) error {
 		return err
 	}
 	return f.sink.Logs(ctx, ld)
+}
+
+func (f *failing) Metrics(ctx context.Context, md pmetric.Metrics) error {
+	if err := f.get(); err != nil {
+		return err
+	}
+	return f.sink.Metrics(ctx, md)
 }
 
 // through puts a sink in front of the real engine.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
@@ -42,12 +43,24 @@ func logsRequest(body []byte, records int) *request {
 	return r
 }
 
+func metricsRequest(body []byte, points int) *request {
+	r := &request{count: Count{DataPoints: points}, body: body}
+	r.write = func(ctx context.Context, to sink) error {
+		md, err := (&pmetric.ProtoUnmarshaler{}).UnmarshalMetrics(body)
+		if err != nil {
+			return fmt.Errorf("metrics as OTLP: %w", err)
+		}
+		return to.Metrics(ctx, md)
+	}
+	return r
+}
+
 func (c Count) add(d Count) Count {
-	return Count{Spans: c.Spans + d.Spans, LogRecords: c.LogRecords + d.LogRecords}
+	return Count{Spans: c.Spans + d.Spans, LogRecords: c.LogRecords + d.LogRecords, DataPoints: c.DataPoints + d.DataPoints}
 }
 
 func (c Count) sub(d Count) Count {
-	return Count{Spans: c.Spans - d.Spans, LogRecords: c.LogRecords - d.LogRecords}
+	return Count{Spans: c.Spans - d.Spans, LogRecords: c.LogRecords - d.LogRecords, DataPoints: c.DataPoints - d.DataPoints}
 }
 
 // String is for messages: "3 spans and 1 log record".
@@ -56,7 +69,7 @@ func (c Count) String() string {
 	for _, p := range []struct {
 		n    int
 		name string
-	}{{c.Spans, "span"}, {c.LogRecords, "log record"}} {
+	}{{c.Spans, "span"}, {c.LogRecords, "log record"}, {c.DataPoints, "data point"}} {
 		switch p.n {
 		case 0:
 		case 1:

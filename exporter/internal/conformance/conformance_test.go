@@ -98,7 +98,7 @@ func failures(t *testing.T, k *kase) (out []string) {
 		seed := fnv.New64()
 		fmt.Fprint(seed, k.Name, v.name)
 		steps := v.apply(rand.New(rand.NewPCG(seed.Sum64(), 0)), k.steps)
-		check(v.name, steps, k.expected(t).canonical(), playCase(t, k, steps, v.restart).canonical())
+		check(v.name, steps, k.expected(t).canonical(k.hasMetrics()), playCase(t, k, steps, v.restart).canonical(k.hasMetrics()))
 	}
 	return out
 }
@@ -165,6 +165,15 @@ func showSteps(steps []step) string {
 				for _, sl := range rl.ScopeLogs().All() {
 					for _, r := range sl.LogRecords().All() {
 						fmt.Fprintf(&b, " %s %s(%.4s)", r.EventName(), r.Body().AsString(), r.SpanID().String())
+					}
+				}
+			}
+		case s.metrics != nil:
+			b.WriteString("metrics:")
+			for _, rm := range s.metrics.ResourceMetrics().All() {
+				for _, sm := range rm.ScopeMetrics().All() {
+					for _, metric := range sm.Metrics().All() {
+						b.WriteString(" " + metric.Name())
 					}
 				}
 			}

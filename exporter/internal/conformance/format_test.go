@@ -12,14 +12,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
 // step is one line of input.jsonl: a request, or time that passes.
 type step struct {
-	traces *ptrace.Traces
-	logs   *plog.Logs
-	wait   time.Duration
+	traces  *ptrace.Traces
+	logs    *plog.Logs
+	metrics *pmetric.Metrics
+	wait    time.Duration
 }
 
 // settings are the keys of the exporter's configuration that a case may set.
@@ -70,6 +72,7 @@ func (k *kase) read(line []byte) error {
 		Case     string          `json:"case"`
 		Traces   json.RawMessage `json:"traces"`
 		Logs     json.RawMessage `json:"logs"`
+		Metrics  json.RawMessage `json:"metrics"`
 		Wait     string          `json:"wait"`
 		Settings json.RawMessage `json:"settings"`
 	}
@@ -90,6 +93,10 @@ func (k *kase) read(line []byte) error {
 	case l.Logs != nil:
 		ld, err := (&plog.JSONUnmarshaler{}).UnmarshalLogs(l.Logs)
 		k.steps = append(k.steps, step{logs: &ld})
+		return err
+	case l.Metrics != nil:
+		md, err := (&pmetric.JSONUnmarshaler{}).UnmarshalMetrics(l.Metrics)
+		k.steps = append(k.steps, step{metrics: &md})
 		return err
 	case l.Wait != "":
 		d, err := time.ParseDuration(l.Wait)

@@ -58,7 +58,7 @@ type alias struct {
 func (a *alias) run() string { return a.trace + "-" + a.span }
 
 type request struct {
-	kind   string // traces or logs
+	kind   string // traces, logs or metrics
 	blocks []*block
 }
 
@@ -79,6 +79,7 @@ type expectedRun struct {
 	console     []any
 	alerts      []any
 	metrics     []any
+	system      []any
 	summary     []summaryLine
 	exit        any
 	nextStep    int64
@@ -375,6 +376,8 @@ func (t *translator) command(w []string) {
 		// findSpans looks at it: it only declares a span that is not sent yet.
 	case "record":
 		t.record(w[1:])
+	case "metric":
+		t.metric(w[1:])
 	default:
 		panic("no command: " + w[0])
 	}
@@ -412,6 +415,8 @@ func (t *translator) endRequest() {
 	names := map[string][3]string{
 		"traces": {"resourceSpans", "scopeSpans", "spans"},
 		"logs":   {"resourceLogs", "scopeLogs", "logRecords"},
+
+		"metrics": {"resourceMetrics", "scopeMetrics", "metrics"},
 	}[t.request.kind]
 	var resources []any
 	for _, b := range t.request.blocks {
@@ -606,6 +611,65 @@ func (t *translator) record(w []string) {
 	t.add("logs", r)
 }
 
+// metric <name> [@seconds] <kind>=<value> key=value …: a metric with one data
+// point. Its kind is gauge, sum, delta, histogram, exponential or summary.
+func (t *translator) metric(w []string) {
+	at := 1.0
+	var kind string
+	var attrs, point object
+	for _, x := range w[1:] {
+		key, value, _ := strings.Cut(x, "=")
+		switch {
+		case x[0] == '@':
+			at, _ = period(x)
+		case key == "stamp":
+			attrs = append(attrs, t.stamp(value)...)
+		case key == "gauge", key == "sum", key == "delta":
+			kind = key
+			point = numberPoint(must(literal(value)))
+		case key == "histogram", key == "exponential", key == "summary":
+			kind = key
+			point = must(literal(value)).(object)
+		default:
+			attrs = append(attrs, t.attributes([]string{x})...)
+		}
+	}
+	point = append(object{{"timeUnixNano", nanos(at)}}, point...)
+	if attrs != nil {
+		point = append(point, member{"attributes", otlpAttributes(attrs)})
+	}
+	const delta, cumulative = 1, 2
+	data := object{{"dataPoints", []any{point}}}
+	switch kind {
+	case "sum":
+		data = append(data, member{"aggregationTemporality", cumulative}, member{"isMonotonic", true})
+	case "delta":
+		kind = "sum"
+		data = append(data, member{"aggregationTemporality", delta}, member{"isMonotonic", true})
+	case "histogram":
+		data = append(data, member{"aggregationTemporality", cumulative})
+	case "exponential":
+		kind = "exponentialHistogram"
+		data = append(data, member{"aggregationTemporality", cumulative})
+	}
+	t.add("metrics", object{{"name", unquote(w[0])}, {kind, data}})
+}
+
+func numberPoint(v any) object {
+	switch v := v.(type) {
+	case json.Number:
+		if isInt.MatchString(string(v)) {
+			return object{{"asInt", string(v)}}
+		}
+		return object{{"asDouble", v}}
+	case special:
+		return object{{"asDouble", string(v)}}
+	case emptyValue:
+		return object{{"flags", 1}} // no recorded value
+	}
+	panic(fmt.Sprintf("no number: %v", v))
+}
+
 func (t *translator) inputLines() []byte {
 	first := object{{"case", t.name}, {"title", strings.Join(t.title, " ")}}
 	if t.about != nil {
@@ -675,6 +739,9 @@ func (t *translator) expectation(s string) {
 		r.alerts = append(r.alerts, t.attributes(w[1:]))
 	case "metric":
 		r.metrics = append(r.metrics, t.attributes(w[1:]))
+	case "system":
+		at, _ := period(w[1])
+		r.system = append(r.system, append(t.attributes(w[2:]), member{"_timestamp", timestamp(at)}))
 	case "exit":
 		r.exit = json.Number(w[1])
 	case "open":
@@ -830,6 +897,10 @@ func (t *translator) expectJSON() []byte {
 			{"metrics", list(r.metrics)},
 			{"exit", r.exit},
 		}))
+		if r.system != nil {
+			last := len(runs) - 1
+			runs[last] = append(runs[last].(object), member{"system", r.system})
+		}
 	}
 	top := object{
 		{"runs", runs},

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
@@ -102,13 +103,24 @@ func regrouped(r *rand.Rand, s []step) (out []step) {
 	items := splitShuffled(r, s)
 	for len(items) > 0 {
 		n := 1
-		for n < len(items) && n < 1+r.IntN(4) && (items[n].traces != nil) == (items[0].traces != nil) {
+		for n < len(items) && n < 1+r.IntN(4) && items[n].kind() == items[0].kind() {
 			n++
 		}
 		out = append(out, together(items[:n]))
 		items = items[n:]
 	}
 	return out
+}
+
+// kind is what a request holds: only one kind of thing.
+func (s step) kind() string {
+	switch {
+	case s.traces != nil:
+		return "traces"
+	case s.logs != nil:
+		return "logs"
+	}
+	return "metrics"
 }
 
 // explode makes a request of each item.
@@ -124,6 +136,22 @@ func explode(s step) (out []step) {
 					ss.Scope().CopyTo(toSS.Scope())
 					span.CopyTo(toSS.Spans().AppendEmpty())
 					out = append(out, step{traces: &td})
+				}
+			}
+		}
+		return out
+	}
+	if s.metrics != nil {
+		for _, rm := range s.metrics.ResourceMetrics().All() {
+			for _, sm := range rm.ScopeMetrics().All() {
+				for _, metric := range sm.Metrics().All() {
+					md := pmetric.NewMetrics()
+					toRM := md.ResourceMetrics().AppendEmpty()
+					rm.Resource().CopyTo(toRM.Resource())
+					toSM := toRM.ScopeMetrics().AppendEmpty()
+					sm.Scope().CopyTo(toSM.Scope())
+					metric.CopyTo(toSM.Metrics().AppendEmpty())
+					out = append(out, step{metrics: &md})
 				}
 			}
 		}
@@ -155,6 +183,15 @@ func together(steps []step) step {
 			}
 		}
 		return step{traces: &td}
+	}
+	if steps[0].metrics != nil {
+		md := pmetric.NewMetrics()
+		for _, s := range steps {
+			for _, rm := range s.metrics.ResourceMetrics().All() {
+				rm.CopyTo(md.ResourceMetrics().AppendEmpty())
+			}
+		}
+		return step{metrics: &md}
 	}
 	ld := plog.NewLogs()
 	for _, s := range steps {

@@ -133,6 +133,8 @@ func (p *player) play(steps []step, restart bool) {
 			require.NoError(p.t, p.engine.Traces(context.Background(), *s.traces))
 		case s.logs != nil:
 			require.NoError(p.t, p.engine.Logs(context.Background(), *s.logs))
+		case s.metrics != nil:
+			require.NoError(p.t, p.engine.Metrics(context.Background(), *s.metrics))
 		default:
 			for range ticks {
 				p.mu.Lock()
@@ -179,6 +181,7 @@ type runOut struct {
 	Alerts  []alertOut       `json:"alerts"`
 	Metrics []metricOut      `json:"metrics"`
 	Exit    *int32           `json:"exit"`
+	System  []map[string]any `json:"system,omitempty"`
 }
 
 type lineOut struct {
@@ -282,6 +285,11 @@ func runOf(r *runview.Run) runOut {
 	for _, row := range r.Rows {
 		o.Rows = append(o.Rows, nested(row.Values))
 	}
+	for _, s := range r.System {
+		values := nested(s.Values)
+		values["_timestamp"] = float(float64(s.Time.UnixNano()) / 1e9)
+		o.System = append(o.System, values)
+	}
 	for _, l := range r.Console {
 		stream := "stdout"
 		if l.Stderr {
@@ -373,13 +381,34 @@ func (k *kase) expected(t *testing.T) *outcome {
 		for j := range r.Rows {
 			r.Rows[j] = nested(r.Rows[j])
 		}
+		for j := range r.System {
+			r.System[j] = nested(r.System[j])
+		}
 	}
 	sortRuns(o.Runs)
 	return &o
 }
 
+// hasMetrics tells whether rows of the case may be made of data points.
+func (k *kase) hasMetrics() bool {
+	return slices.ContainsFunc(k.steps, func(s step) bool { return s.metrics != nil })
+}
+
+// apart takes rows of data points apart: which came in one request, and so are
+// one row at whose time, is nobody's business: times count to the second.
+func apart(rows []map[string]any) (out []map[string]any) {
+	for _, row := range rows {
+		for key, v := range row {
+			if key[0] != '_' {
+				out = append(out, map[string]any{key: v, "_timestamp": math.Floor(asFloat(row["_timestamp"]))})
+			}
+		}
+	}
+	return sorted(out)
+}
+
 // canonical leaves out what may depend on the order of arrival.
-func (o *outcome) canonical() *outcome {
+func (o *outcome) canonical(points bool) *outcome {
 	c := *o
 	c.Dropped = nil
 	c.Spans = map[string]spanOut{}
@@ -390,7 +419,10 @@ func (o *outcome) canonical() *outcome {
 	for i := range c.Runs {
 		r := &c.Runs[i]
 		r.Summary = rounded(r.Summary).(map[string]any)
-		r.Rows = canonicalRows(r.Rows)
+		r.Rows, r.System = canonicalRows(r.Rows), apart(r.System)
+		if points {
+			r.Rows = apart(r.Rows)
+		}
 		r.Console, r.Alerts = sorted(r.Console), sorted(r.Alerts)
 	}
 	return &c

@@ -55,15 +55,17 @@ func (e *Engine) adoptFolder(dir string) error {
 		if err != nil {
 			continue // closed or taken by another program meanwhile
 		}
-		key, err := run.CheckpointKey(b)
+		head, err := run.CheckpointHead(b)
 		if err != nil {
 			e.cfg.Logger.Warn("the state of an open run cannot be read: the run goes on when something comes for it",
 				zap.String("file", file.Path), zap.Error(err))
 			continue
 		}
-		s := e.shardOf(key)
+		// Until its turn comes, metrics join it by what its checkpoint says.
+		e.joins.Put(head.Key, head.Client, head.Sources)
+		s := e.shardOf(head.Key)
 		s.mu.Lock()
-		s.resume = append(s.resume, key)
+		s.resume = append(s.resume, head.Key)
 		s.mu.Unlock()
 	}
 	return nil

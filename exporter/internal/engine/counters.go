@@ -39,6 +39,7 @@ const (
 	CountLinksGone  = "links_evicted"
 	CountRecovered  = "runs_recovered"
 	CountCheckpoint = "checkpoints"
+	CountPoints     = "metric_points"
 )
 
 // Reasons of drops that the engine itself gives.
@@ -98,6 +99,17 @@ func (c *Counters) say(reason, text string) {
 	c.mu.Unlock()
 	if speak {
 		c.logger.Warn(text, zap.String("reason", reason), zap.Int64("since_last_said", silent))
+	}
+}
+
+// tell logs a text once, as no warning.
+func (c *Counters) tell(topic, text string) {
+	c.mu.Lock()
+	_, known := c.said[topic]
+	c.said[topic] = said{at: c.now()}
+	c.mu.Unlock()
+	if !known {
+		c.logger.Info(text)
 	}
 }
 

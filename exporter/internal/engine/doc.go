@@ -12,4 +12,7 @@
 // takes all that waits for it at once and appends once a run (group commit).
 // Placement and the journal are behind one mutex, and requests enter the
 // shards' queues under it: so what opens a run comes before what is on it.
+//
+// Metrics that name no run look for open ones in an index (package join), which
+// the shards write and requests read.
 package engine

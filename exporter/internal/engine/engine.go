@@ -12,13 +12,17 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.uber.org/zap"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/intake"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/join"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/placement"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/runlog"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
+	"github.com/otel-wandb/otel-wandb/internal/semconv"
 )
 
 // ErrBusy is returned while more requests are under way than memory is given
@@ -39,6 +43,7 @@ type Engine struct {
 	mu    sync.Mutex // guards placement, the journal's bookkeeping, and the order into the shards
 	place *placer
 
+	joins    *join.Index
 	shards   []*shard
 	inFlight atomic.Int64
 	// gate is held for reading by each request under way, and for writing to open
@@ -57,7 +62,7 @@ type Engine struct {
 // New makes an engine. Nothing is opened before Start.
 func New(cfg Config) *Engine {
 	cfg.fill()
-	return &Engine{cfg: cfg, count: newCounters(cfg.Logger, cfg.Now)}
+	return &Engine{cfg: cfg, count: newCounters(cfg.Logger, cfg.Now), joins: join.New()}
 }
 
 // Counters are what the engine counts.
@@ -141,6 +146,12 @@ func (e *Engine) Traces(ctx context.Context, td ptrace.Traces) error {
 func (e *Engine) Logs(ctx context.Context, ld plog.Logs) error {
 	size := int64((&plog.ProtoMarshaler{}).LogsSize(ld))
 	return e.consume(ctx, size, func() intake.Request { return intake.ReadLogs(ld, &e.cfg.Intake) })
+}
+
+// Metrics takes a request of metrics, as Traces does spans.
+func (e *Engine) Metrics(ctx context.Context, md pmetric.Metrics) error {
+	size := int64((&pmetric.ProtoMarshaler{}).MetricsSize(md))
+	return e.consume(ctx, size, func() intake.Request { return intake.ReadMetrics(md, &e.cfg.Intake) })
 }
 
 func (e *Engine) consume(ctx context.Context, size int64, read func() intake.Request) error {
@@ -241,6 +252,10 @@ func (e *Engine) dispatch(req *request, out placement.Outcome) {
 		if payload == nil {
 			continue
 		}
+		if payload.Points != nil && payload.Points.Join {
+			e.join(&b, subject, payload)
+			continue
+		}
 		if e.unplaced(subject, payload, p) {
 			continue
 		}
@@ -254,10 +269,55 @@ func (e *Engine) dispatch(req *request, out placement.Outcome) {
 	b.send(e)
 }
 
+// join gives metric points that name no run to the open runs of their machine
+// or program: a copy each.
+func (e *Engine) join(b *builder, s *placement.Subject, p *intake.Payload) {
+	var runs []runid.Coordinates
+	var key int
+	from := p.Points.Source
+	if from != nil && !e.cfg.Placement.StampedOnly {
+		runs, key = e.joins.Find(from, p.Points.Program, s.Client)
+	}
+	if len(runs) == 0 {
+		for _, d := range p.Drops {
+			if d.Reason == intake.DropBadStamp { // what else is wrong is no run's
+				e.count.drop(d.Reason, d.Items, d.Text)
+			}
+		}
+		e.count.add(CountNoRun, int64(len(p.Items)))
+		e.count.tell(tellNoRun, "metrics belong to no run, and are left alone: none that is open runs where they come from. "+
+			"To have them in a run, announce its task with "+semconv.EventRunStart+", so that it is open while it works, "+
+			"and let both have one "+joinKeyNames+" on their resources; or put "+semconv.RunID+" on the metrics' resource. "+
+			"otelcol_exporter_wandb_no_run_items counts them")
+		return
+	}
+	ctx := &run.Context{Client: s.Client, Joined: true, Label: p.Points.Label}
+	if key >= run.ByHost {
+		ctx.Label = intake.HostLabel(from, key)
+	}
+	for i, key := range runs {
+		to := b.joinParcel(key)
+		to.deliveries = append(to.deliveries, run.Delivery{Context: ctx, Items: p.Items})
+		if i == 0 {
+			to.drops = append(to.drops, p.Drops...)
+		}
+	}
+}
+
+// tellNoRun is no reason of a drop: to belong to no run is none.
+const (
+	tellNoRun    = "metrics_of_no_run"
+	joinKeyNames = "service.instance.id, k8s.pod.uid, container.id, host.id or host.name"
+)
+
 // countDrops counts what is wrong with a unit that no run will report.
 func (e *Engine) countDrops(s *placement.Subject, p *intake.Payload) {
 	for _, d := range p.Drops {
-		e.count.drop(d.Reason, d.Items, fmt.Sprintf("span %q of trace %s: %s", s.Name, s.Trace, d.Text))
+		text := d.Text
+		if s.Span != (placement.SpanID{}) {
+			text = fmt.Sprintf("span %q of trace %s: %s", s.Name, s.Trace, text)
+		}
+		e.count.drop(d.Reason, d.Items, text)
 	}
 }
 
@@ -272,6 +332,10 @@ func (e *Engine) unplaced(s *placement.Subject, p *intake.Payload, placed *place
 		if s.Task == nil || d.Span != s.Span { // the task itself was counted as refused
 			e.count.drop(DropRefused, max(len(p.Items), 1), "")
 		}
+		return true
+	}
+	if p.Points != nil {
+		e.count.add(CountNoRun, int64(len(p.Items)))
 		return true
 	}
 	e.count.add(CountNoRun, 1)

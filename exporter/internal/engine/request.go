@@ -41,6 +41,14 @@ type parcel struct {
 	key        runid.Coordinates
 	deliveries []run.Delivery
 	drops      []run.Drop
+	joined     bool // all are metric points that name no run
+}
+
+func (p *parcel) points() (n int) {
+	for i := range p.deliveries {
+		n += len(p.deliveries[i].Items)
+	}
+	return n
 }
 
 // builder sorts a request's units by run.
@@ -49,6 +57,7 @@ type builder struct {
 	parcels  []*parcel
 	byRun    map[runid.Coordinates]*parcel
 	last     *parcel
+	joined   map[runid.Coordinates]*parcel // of metric points that name no run
 	contexts map[contextKey]*run.Context
 	expect   int // units to come: nearly always of one run
 
@@ -60,6 +69,7 @@ type contextKey struct {
 	d      *placement.Decision
 	task   bool
 	client string
+	label  string
 }
 
 func (b *builder) add(s *placement.Subject, p *intake.Payload, d *placement.Decision) {
@@ -68,7 +78,7 @@ func (b *builder) add(s *placement.Subject, p *intake.Payload, d *placement.Deci
 		at = b.parcel(d.Run)
 		b.last = at
 	}
-	at.deliveries = append(at.deliveries, run.Delivery{Context: b.context(s, d), Items: p.Items})
+	at.deliveries = append(at.deliveries, run.Delivery{Context: b.context(s, d, p.Points), Items: p.Items})
 	at.drops = append(at.drops, p.Drops...)
 }
 
@@ -80,7 +90,7 @@ func (b *builder) parcel(key runid.Coordinates) *parcel {
 		b.byRun = map[runid.Coordinates]*parcel{}
 	}
 	p := &parcel{req: b.req, key: key}
-	if len(b.parcels) == 0 {
+	if len(b.byRun) == 0 {
 		p.deliveries = make([]run.Delivery, 0, b.expect)
 	}
 	b.byRun[key] = p
@@ -88,8 +98,26 @@ func (b *builder) parcel(key runid.Coordinates) *parcel {
 	return p
 }
 
-func (b *builder) context(s *placement.Subject, d *placement.Decision) *run.Context {
-	key := contextKey{d, s.Task != nil && d.Span == s.Span, s.Client}
+// joinParcel is a parcel apart: what is in it may come to nothing.
+func (b *builder) joinParcel(key runid.Coordinates) *parcel {
+	p := b.joined[key]
+	if p == nil {
+		if b.joined == nil {
+			b.joined = map[runid.Coordinates]*parcel{}
+		}
+		p = &parcel{req: b.req, key: key, joined: true}
+		b.joined[key] = p
+		b.parcels = append(b.parcels, p)
+	}
+	return p
+}
+
+func (b *builder) context(s *placement.Subject, d *placement.Decision, points *intake.Points) *run.Context {
+	label := ""
+	if points != nil {
+		label = points.Label
+	}
+	key := contextKey{d, s.Task != nil && d.Span == s.Span, s.Client, label}
 	if b.lastCtx != nil && key == b.lastKey {
 		return b.lastCtx
 	}
@@ -99,7 +127,7 @@ func (b *builder) context(s *placement.Subject, d *placement.Decision) *run.Cont
 	}
 	c := &run.Context{
 		OwnerSpan: run.SpanID(d.OwnerSpan), OwnerStart: d.OwnerStart, Trace: d.Trace, Group: d.Group, AskedID: d.AskedID,
-		Client: s.Client,
+		Client: s.Client, Label: label,
 	}
 	if key.task {
 		c.Role = roles[d.Role]

@@ -44,6 +44,8 @@ type openRun struct {
 	dirty  []*parcel  // of the round under way, to be answered when it is written
 	err    error      // of the round under way: a part of it could not be written
 	closed int64      // when it ended, to be dropped from memory a little later
+
+	published int // how many of its sources metrics can join it by; -1: not said yet
 }
 
 // maxBatch is how many bytes of one run are written at once: about, and more
@@ -125,6 +127,13 @@ func (s *shard) round(queue []*parcel) {
 			err = s.again(r) // a write that failed comes first
 		}
 		if err != nil {
+			if p.joined && errors.Is(err, runlog.ErrLocked) {
+				// The run is another program's by now, and metrics that only look for a
+				// run are not worth waiting for it.
+				s.e.joins.Remove(p.key)
+				s.report(p, run.Applied{NoRun: p.points()})
+				err = nil
+			}
 			p.req.answer(err)
 			continue
 		}
@@ -158,6 +167,8 @@ func (s *shard) report(p *parcel, a run.Applied) {
 	c.add(CountRows, int64(a.Rows))
 	c.add(CountLines, int64(a.Lines))
 	c.add(CountRepeated, int64(a.Repeated))
+	c.add(CountPoints, int64(a.Points))
+	c.add(CountNoRun, int64(a.NoRun))
 	for _, d := range a.Drops {
 		c.drop(d.Reason, d.Items, d.Text)
 	}
@@ -179,7 +190,27 @@ func (s *shard) run(now int64, key runid.Coordinates) (*openRun, error) {
 	if r.state.Open() {
 		s.openRuns.Add(1)
 	}
+	r.published = -1
+	s.publish(r)
 	return r, nil
+}
+
+// publish says of a run whether, and by what, metrics join it now.
+func (s *shard) publish(r *openRun) {
+	n := 0
+	if r.state.Open() {
+		n = len(r.state.Sources())
+	}
+	if n == r.published {
+		return
+	}
+	r.published = n
+	if n == 0 {
+		s.e.joins.Remove(r.log.key)
+		return
+	}
+	s.e.joins.Put(r.log.key, r.state.Client(), r.state.Sources()[:n:n])
+	r.log.took = 0 // a checkpoint soon: the next start knows only what is in one
 }
 
 // flush writes what was applied to a run.
@@ -214,6 +245,7 @@ func (s *shard) write(r *openRun, w run.Write) error {
 		return err
 	}
 	r.state.Written()
+	s.publish(r)
 	c := s.e.count
 	c.add(CountLogBytes, n)
 	c.add(CountAppends, 1)

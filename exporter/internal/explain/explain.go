@@ -4,11 +4,14 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/intake"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/join"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/placement"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
@@ -29,6 +32,7 @@ type Explainer struct {
 	traces map[placement.TraceID]*trace
 	runs   map[runid.Coordinates]*runState
 	drops  map[string]*Drop
+	joins  []placement.Unit // metrics that name no run: they look for theirs at the end
 }
 
 type trace struct {
@@ -52,6 +56,10 @@ func New(opts Options) *Explainer {
 }
 
 var _ Sink = (*Explainer)(nil)
+
+// linger is the exporter's default: of metrics, what was read a little after a
+// run's end is still its own.
+const linger = 5 * time.Second
 
 // now stands still: what order of arrival decides, the input's order decides.
 const now = 1
@@ -91,8 +99,46 @@ func (e *Explainer) Logs(ld plog.Logs) {
 	e.place(units)
 }
 
-// Metrics counts a request of metrics.
-func (e *Explainer) Metrics() { e.report.Metrics++ }
+// Metrics takes a request of metrics.
+func (e *Explainer) Metrics(md pmetric.Metrics) {
+	var named []placement.Unit
+	for _, u := range intake.Metrics(md, &e.opts.Intake) {
+		p := u.Payload.(*intake.Payload)
+		e.report.Points += len(p.Items)
+		if !p.Points.Join {
+			named = append(named, u)
+		} else {
+			e.joins = append(e.joins, u)
+		}
+	}
+	e.place(named)
+}
+
+// join gives metrics that name no run to the runs of their machine or program, as
+// if all of the input's were open when they came.
+func (e *Explainer) join() {
+	index := join.New()
+	for key, r := range e.runs {
+		index.Put(key, "", r.state.Sources())
+	}
+	for i := range e.joins {
+		p := e.joins[i].Payload.(*intake.Payload)
+		var found []runid.Coordinates
+		if p.Points.Source != nil && !e.opts.Placement.StampedOnly {
+			found, _ = index.Find(p.Points.Source, p.Points.Program, "")
+		}
+		if len(found) == 0 {
+			e.report.PointsNoRun += len(p.Items)
+			continue
+		}
+		for _, d := range p.Drops {
+			e.drop(d)
+		}
+		for _, key := range found {
+			e.apply(e.runs[key], []run.Delivery{{Context: &run.Context{Joined: true}, Items: p.Items}})
+		}
+	}
+}
 
 func (e *Explainer) place(units []placement.Unit) {
 	for i := range units {
@@ -165,14 +211,20 @@ func (e *Explainer) take(out placement.Outcome) {
 		}
 	}
 	for _, r := range order {
-		a := r.state.Apply(now, deliveries[r])
-		r.Rows, r.Lines, r.Repeats = r.Rows+a.Rows, r.Lines+a.Lines, r.Repeats+a.Repeated
-		e.report.Rows += a.Rows
-		for _, d := range a.Drops {
-			e.drop(d)
-		}
-		r.state.Flush(now) // to nowhere: what it holds in memory for its log goes
+		e.apply(r, deliveries[r])
 	}
+}
+
+func (e *Explainer) apply(r *runState, deliveries []run.Delivery) {
+	a := r.state.Apply(now, deliveries)
+	r.Rows, r.Lines, r.Repeats = r.Rows+a.Rows, r.Lines+a.Lines, r.Repeats+a.Repeated
+	r.Points += a.Points
+	e.report.Rows += a.Rows
+	e.report.PointsNoRun += a.NoRun
+	for _, d := range a.Drops {
+		e.drop(d)
+	}
+	r.state.Flush(now) // to nowhere: what it holds in memory for its log goes
 }
 
 func unit(p *placement.Placed) (*placement.Subject, *intake.Payload) {
@@ -292,7 +344,7 @@ func (e *Explainer) run(d *placement.Decision) *runState {
 		if shown.Host == e.opts.Placement.Default.Host {
 			shown.Host = ""
 		}
-		r = &runState{Run: &Run{Path: shown.String()}, state: run.NewState(d.Run, run.Config{Version: "0.0.0"})}
+		r = &runState{Run: &Run{Path: shown.String()}, state: run.NewState(d.Run, run.Config{Version: "0.0.0", Linger: linger})}
 		r.place, r.id = strings.TrimSuffix(r.Path, d.Run.ID), d.Run.ID
 		e.runs[d.Run] = r
 		e.report.Runs = append(e.report.Runs, r.Run)
@@ -312,6 +364,7 @@ func (e *Explainer) drop(d run.Drop) {
 // Report ends all waiting and gives the findings. Nothing may be added after it.
 func (e *Explainer) Report() *Report {
 	e.take(e.table.Settle(now))
+	e.join()
 	for _, tr := range e.traces {
 		e.tree(tr)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
@@ -14,8 +15,7 @@ import (
 type Sink interface {
 	Traces(ptrace.Traces)
 	Logs(plog.Logs)
-	// Metrics says that a request of metrics was passed over.
-	Metrics()
+	Metrics(pmetric.Metrics)
 }
 
 // Read reads OTLP in JSON: one request or any number of them, one a line, as
@@ -48,7 +48,7 @@ func request(raw json.RawMessage, to Sink) error {
 		Metrics json.RawMessage `json:"resourceMetrics"`
 	}
 	if err := json.Unmarshal(raw, &kind); err != nil {
-		return fmt.Errorf("%w: each value must be an object with resourceSpans or resourceLogs", err)
+		return fmt.Errorf("%w: each value must be an object with resourceSpans, resourceLogs or resourceMetrics", err)
 	}
 	switch {
 	case kind.Spans != nil:
@@ -64,9 +64,13 @@ func request(raw json.RawMessage, to Sink) error {
 		}
 		to.Logs(ld)
 	case kind.Metrics != nil:
-		to.Metrics()
+		md, err := (&pmetric.JSONUnmarshaler{}).UnmarshalMetrics(raw)
+		if err != nil {
+			return fmt.Errorf("metrics: %w", err)
+		}
+		to.Metrics(md)
 	default:
-		return errors.New("neither resourceSpans nor resourceLogs is in it: this is no OTLP request")
+		return errors.New("neither resourceSpans nor resourceLogs nor resourceMetrics is in it: this is no OTLP request")
 	}
 	return nil
 }

@@ -15,8 +15,9 @@ type Report struct {
 	NoRun   int `json:"no_run"`  // spans that belong to no run and say nothing to W&B
 	// KeptOut are spans and log records that say something to W&B and belong to no run.
 	KeptOut int `json:"kept_out"`
-	// Metrics are requests of metrics, which are not explained.
-	Metrics int `json:"metric_requests,omitempty"`
+	// Points are data points of metrics; of these PointsNoRun belong to no run.
+	Points      int `json:"metric_points,omitempty"`
+	PointsNoRun int `json:"metric_points_no_run,omitempty"`
 }
 
 // Clean tells whether everything that was meant for W&B would get there.
@@ -67,6 +68,7 @@ type Run struct {
 	Spans   int    `json:"spans"`
 	Rows    int    `json:"rows"`
 	Lines   int    `json:"console_lines"`
+	Points  int    `json:"metric_points,omitempty"`
 	Repeats int    `json:"repeated,omitempty"` // items that came twice
 
 	place string // Path without the id

@@ -42,8 +42,8 @@ func (r *Report) Text(w io.Writer) {
 	if len(r.Runs) == 0 && r.Clean() {
 		fmt.Fprintln(w, "Nothing here makes a run: put the attribute wandb.run.mode=auto on the span that should be one.")
 	}
-	if r.Metrics > 0 {
-		fmt.Fprintln(w, "Metrics are not explained: where they go depends on the runs that are open when they come.")
+	if r.Points > 0 {
+		fmt.Fprintln(w, "Metrics that name no run join those that are open when they come: here, as if all were.")
 	}
 }
 
@@ -58,7 +58,8 @@ func (r *Report) totals() []string {
 		{"in no run", r.NoRun},
 		{"refused", r.Refused},
 		{"kept out", r.KeptOut},
-		{"metric requests", r.Metrics},
+		{"metric points", r.Points},
+		{"of these in no run", r.PointsNoRun},
 	} {
 		if c.n > 0 || c.name == "rows" || c.name == "refused" {
 			parts = append(parts, fmt.Sprintf("%s: %d", c.name, c.n))
@@ -75,6 +76,9 @@ func (run *Run) says() string {
 	parts = append(parts, plural(run.Spans, "span"), plural(run.Rows, "row"))
 	if run.Lines > 0 {
 		parts = append(parts, plural(run.Lines, "console line"))
+	}
+	if run.Points > 0 {
+		parts = append(parts, plural(run.Points, "metric point"))
 	}
 	if run.Repeats > 0 {
 		parts = append(parts, plural(run.Repeats, "repeat"))

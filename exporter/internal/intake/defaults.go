@@ -29,6 +29,7 @@ type attributes struct {
 	summary                    []run.Value
 	ranks                      runid.Ranks
 	hasRanks                   bool
+	hasRank, hasWorker         bool
 	rankScope                  string
 	flyteRun, flyteAction      string
 	replayed                   bool
@@ -104,7 +105,7 @@ func (r *reader) wandb(a *attributes, key string, v pcommon.Value) {
 	case semconv.RunAttempt:
 		a.attempt = integer(v)
 	case semconv.Rank:
-		a.rank(v, &a.ranks.Rank)
+		a.hasRank = a.rank(v, &a.ranks.Rank)
 	case semconv.LocalRank:
 		a.rank(v, &a.ranks.LocalRank)
 	case semconv.WorldSize:
@@ -112,7 +113,7 @@ func (r *reader) wandb(a *attributes, key string, v pcommon.Value) {
 	case semconv.LocalWorldSize:
 		a.rank(v, &a.ranks.LocalWorldSize)
 	case semconv.Worker:
-		a.rank(v, &a.ranks.Worker)
+		a.hasWorker = a.rank(v, &a.ranks.Worker)
 	case semconv.RankScope:
 		a.rankScope = v.AsString()
 	case semconv.Carrier:
@@ -137,10 +138,12 @@ func (r *reader) wandb(a *attributes, key string, v pcommon.Value) {
 	}
 }
 
-func (a *attributes) rank(v pcommon.Value, to *int) {
-	if n := integer(v); n != nil {
+func (a *attributes) rank(v pcommon.Value, to *int) bool {
+	n := integer(v)
+	if n != nil {
 		*to, a.hasRanks = int(*n), true
 	}
+	return n != nil
 }
 
 // integer reads an int, or a float or text that is one: SDKs differ.
@@ -203,6 +206,7 @@ type defaults struct {
 	scopeName       string
 	place           *runid.Coordinates // what the resource says of where; nil: nothing
 	env             *run.Environment
+	source          *run.Source // nil: nothing to join by
 }
 
 // Attributes of resources that W&B shows of the program and its machine.
@@ -220,6 +224,40 @@ const (
 	vcsRevision    = "vcs.ref.head.revision"
 	serviceName    = "service.name"
 )
+
+// And those by which metrics find the runs of a machine or a program.
+const (
+	serviceInstance = "service.instance.id"
+	podUID          = "k8s.pod.uid"
+	containerID     = "container.id"
+	hostID          = "host.id"
+	processPID      = "process.pid"
+	unknownService  = "unknown_service" // alone, or with ":" and the executable's name
+)
+
+// source is what a resource says of where it is; nil where metrics cannot join
+// by it.
+func source(m pcommon.Map) *run.Source {
+	get := func(key string) string {
+		v, ok := m.Get(key)
+		if !ok {
+			return ""
+		}
+		return bounded(v.AsString(), maxSourceKey)
+	}
+	s := run.Source{
+		Instance: get(serviceInstance), Pod: get(podUID), Container: get(containerID), HostID: get(hostID), HostName: get(hostName),
+		// Who has no name is called by its executable's, as the bridge calls it.
+		Service: strings.TrimPrefix(strings.TrimPrefix(get(serviceName), unknownService), ":"), PID: get(processPID),
+	}
+	if !s.Joins() {
+		return nil
+	}
+	return &s
+}
+
+// maxSourceKey is longer than any id of a machine or a program.
+const maxSourceKey = 256
 
 func environment(m pcommon.Map) *run.Environment {
 	get := func(keys ...string) string {

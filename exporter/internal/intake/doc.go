@@ -2,9 +2,11 @@
 // span or log record, and the items a run gets of it. It keeps no state: the
 // same data give the same units, before and after a restart.
 //
-//	ptrace.Traces ─┐                       ┌─ placement.Subject  whose it is
-//	               ├─► one unit a span,  ──┤
-//	plog.Logs ─────┘   one a log record    └─ Payload            what it brings
+//	ptrace.Traces ───┐   one unit a span,      ┌─ placement.Subject  whose it is
+//	plog.Logs ───────┼─► one a log record,   ──┤
+//	pmetric.Metrics ─┘   one for the points    └─ Payload            what it brings
+//	                     of a resource that
+//	                     go the same way
 //
 // What is and is not part of a row, and which names mean what, is decided here
 // and nowhere else.
@@ -39,6 +41,9 @@ type Payload struct {
 	// counted once it is placed.
 	Drops []run.Drop
 
+	// Points says of metric points how they find their run; nil for all else.
+	Points *Points
+
 	span   *spanSource
 	record *recordSource
 }
@@ -69,4 +74,5 @@ const (
 	DropUnknownEvent = "unknown_event"
 	DropUnsupported  = "unsupported_event"
 	DropBadAttribute = "bad_attribute"
+	DropBadMetric    = "bad_metric"
 )

@@ -176,7 +176,7 @@ func (r *reader) runTask(a *attributes, s *placement.Subject, start int64) *run.
 		Notes:   cmp.Or(a.note, scope.note, res.note),
 		Resume:  a.resume,
 		Tags:    a.tags, Attempt: a.attempt, Ranks: r.ranks(a),
-		Config: a.config, Env: r.defs.env,
+		Config: a.config, Env: r.defs.env, Source: r.defs.source,
 	}
 	for _, d := range []*attributes{scope, res} {
 		if t.Tags == nil {

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/placement"
@@ -27,6 +28,12 @@ func ReadTraces(td ptrace.Traces, opts *Options) Request {
 func ReadLogs(ld plog.Logs, opts *Options) Request {
 	r := readers.Get().(*reader)
 	return Request{r.logs(ld, opts), r}
+}
+
+// ReadMetrics is Metrics in borrowed memory: call Recycle.
+func ReadMetrics(md pmetric.Metrics, opts *Options) Request {
+	r := readers.Get().(*reader)
+	return Request{r.metrics(md, opts), r}
 }
 
 // maxPooled is the largest request whose memory is kept for the next.

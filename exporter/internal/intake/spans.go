@@ -35,7 +35,7 @@ func (r *reader) traces(td ptrace.Traces, opts *Options) []placement.Unit {
 }
 
 func (r *reader) resource(m pcommon.Map) {
-	r.defs = defaults{resource: r.attributes(m), env: environment(m)}
+	r.defs = defaults{resource: r.attributes(m), env: environment(m), source: source(m)}
 	// A copy: units outlive this resource's turn.
 	if asked := r.defs.resource.asked; asked != (runid.Coordinates{}) {
 		r.defs.place = &asked

@@ -247,25 +247,34 @@ func histogramJSON(val pcommon.Value) []byte {
 		return nil
 	}
 	least, width := binRange(slices.Min(nums), slices.Max(nums))
-	counts := make([]int, maxBins)
+	counts := make([]uint64, maxBins)
 	for _, f := range nums {
 		// In halves, because no float holds the distance of the farthest two.
 		counts[min(int((f/2-least/2)/(width/2)), maxBins-1)]++
 	}
-	b := []byte(`{"_type":"histogram","values":[`)
+	edges := make([]float64, maxBins+1)
+	for i := range edges {
+		half := float64(i) * (width / 2)
+		edges[i] = least + half + half
+	}
+	return appendHistogram(nil, edges, counts)
+}
+
+// appendHistogram writes W&B's inline histogram: one edge more than counts.
+func appendHistogram(b []byte, edges []float64, counts []uint64) []byte {
+	b = append(b, `{"_type":"histogram","values":[`...)
 	for i, n := range counts {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = strconv.AppendInt(b, int64(n), 10)
+		b = strconv.AppendUint(b, n, 10)
 	}
 	b = append(b, `],"bins":[`...)
-	for i := range maxBins + 1 {
+	for i, edge := range edges {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		half := float64(i) * (width / 2)
-		b = run.AppendFloat(b, least+half+half)
+		b = run.AppendFloat(b, edge)
 	}
 	return append(b, `]}`...)
 }

@@ -101,7 +101,8 @@ func (l *lister) run(parts []runview.PartInfo) {
 			}
 			return nil
 		},
-		OnLine: func(runview.Line) error { out.Lines++; return nil },
+		OnLine:   func(runview.Line) error { out.Lines++; return nil },
+		OnSample: func(runview.Sample) error { return nil },
 	})
 	if err != nil {
 		l.problem(err) // removed meanwhile, most likely

@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -198,6 +199,9 @@ func (t *Table) refuse(d *Decision, s *Subject, reason Reason, text string) *Dec
 	d.Run, d.Reason, d.Role = runid.Coordinates{}, reason, RoleNone
 	d.Rule = Rule(reason)
 	d.Text = fmt.Sprintf("task %q (trace %s, span %s): %s", clip(s.Name), s.Trace, s.Span, text)
+	if s.Span == (SpanID{}) {
+		d.Text = fmt.Sprintf("what names its run and has no span (%s): %s", cmp.Or(clip(s.Name), "a log record"), text)
+	}
 	return d
 }
 
@@ -247,6 +251,9 @@ func (t *Table) stamped(tr *trace, s *Subject) *Decision {
 		return d
 	}
 	d := &Decision{Run: st.Run, Rule: RuleStamp, Trace: s.Trace, OwnerSpan: st.Owner, OwnerStart: st.Start}
+	if st.Owner == (SpanID{}) {
+		d.Rule = RuleJoinsAskedID
+	}
 	if clean, changed := runid.Sanitize(st.Run.ID); changed {
 		d.Run.ID, d.AskedID = clean, st.Run.ID
 	}

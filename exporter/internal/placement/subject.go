@@ -69,8 +69,8 @@ type Task struct {
 // Stamp is "I belong to that run".
 type Stamp struct {
 	Run   runid.Coordinates
-	Owner SpanID
-	Start int64 // when the owner started, unix ns; 0 unknown
+	Owner SpanID // zero: an item without a span asks for the run by its id
+	Start int64  // when the owner started, unix ns; 0 unknown
 }
 
 // Subject is what placement needs to know of a unit: which span it speaks for,

@@ -117,7 +117,7 @@ func (t *Table) place(now int64, u *Unit) {
 		t.settleUnit(u, nil, RuleNoSpan)
 		return
 	}
-	if t.cfg.StampedOnly && s.Stamp == nil {
+	if t.cfg.StampedOnly && (s.Stamp == nil || s.Stamp.Owner == SpanID{}) {
 		t.settleUnit(u, nil, RuleNoTask)
 		return
 	}

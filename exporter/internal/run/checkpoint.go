@@ -46,6 +46,7 @@ type saved struct {
 	Defined   map[string]string     `cbor:"27,keyasint,omitempty"`
 	Client    string                `cbor:"28,keyasint,omitempty"`
 	Resume    string                `cbor:"29,keyasint,omitempty"`
+	Sources   []Source              `cbor:"30,keyasint,omitempty"`
 }
 
 // Checkpoint is the state's saved form; offset is the size of the open part's
@@ -57,7 +58,7 @@ func (s *State) Checkpoint(offset int64) ([]byte, error) {
 		Group: s.group, Client: s.client, Resume: s.resume, AskedID: s.askedID, Env: s.env, Heartbeat: s.heartbeat, Start: s.start,
 		NextStep: s.nextStep, LastStep: s.lastStep, Rows: s.rows, LastTime: s.lastTime, Runtime: s.runtime,
 		Missing: s.missing, Parts: s.log.parts, Closed: s.log.closed, ExitCode: s.log.exitCode, Num: s.log.num,
-		ClosedBy: s.closedBy, Defined: s.defs.written,
+		ClosedBy: s.closedBy, Defined: s.defs.written, Sources: s.sources,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("run %q: checkpoint: %w", s.Key, err)
@@ -88,6 +89,21 @@ func CheckpointClient(b []byte) (string, error) {
 	return head.Client, nil
 }
 
+// Head is what a checkpoint says of a run to those who only look for it.
+type Head struct {
+	Key     runid.Coordinates `cbor:"2,keyasint"`
+	Client  string            `cbor:"28,keyasint"` // who opened it
+	Sources []Source          `cbor:"30,keyasint"` // by what metrics join it
+}
+
+// CheckpointHead reads only that.
+func CheckpointHead(b []byte) (h Head, err error) {
+	if err := codec.Unmarshal(b, &h); err != nil {
+		return h, fmt.Errorf("checkpoint: %w", err)
+	}
+	return h, nil
+}
+
 // Load makes a state of a checkpoint. Replay what the open part's log holds
 // from offset on, then call Replayed.
 func Load(b []byte, cfg Config) (s *State, offset int64, err error) {
@@ -104,7 +120,7 @@ func Load(b []byte, cfg Config) (s *State, offset int64, err error) {
 	for _, c := range v.Config {
 		s.config.bytes += len(c.JSON)
 	}
-	s.client, s.resume = v.Client, v.Resume
+	s.client, s.resume, s.sources = v.Client, v.Resume, v.Sources
 	s.group, s.askedID, s.env, s.heartbeat, s.start = v.Group, v.AskedID, v.Env, v.Heartbeat, v.Start
 	s.nextStep, s.lastStep, s.rows, s.lastTime = v.NextStep, v.LastStep, v.Rows, v.LastTime
 	s.runtime, s.missing, s.closedBy = v.Runtime, v.Missing, v.ClosedBy
@@ -197,6 +213,7 @@ func (s *State) replayBatch(entries []noteEntry, facts []fact) {
 	if r.exit != nil {
 		s.log.closed, s.log.exitCode = true, r.exit.Code
 		s.closedBy = len(s.owners)
+		s.leave(r.exit.Code)
 	}
 }
 

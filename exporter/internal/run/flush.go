@@ -117,6 +117,7 @@ func (s *State) Close(code int32) Write {
 	w.Closes = true
 	s.log.closed, s.log.exitCode, s.revived = true, code, false
 	s.closedBy = len(s.owners)
+	s.leave(code)
 	return w
 }
 

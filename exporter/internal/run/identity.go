@@ -15,7 +15,13 @@ type identities struct {
 	writers map[string]*intervals
 	// Two generations: when the young one is half of maxSeen, the old one goes.
 	young, old map[uint64]uint32 // hash → how many positions of it are in
+	// Likewise of metric points, which are many and would push out the others.
+	points, oldPoints map[uint64]struct{}
 }
+
+// maxPoints is how many metric points a run recognises a repeat of: at a
+// thousand streams every ten seconds, those of twenty minutes and more.
+const maxPoints = 1 << 18
 
 // add tells whether id is new, and remembers it.
 func (s *identities) add(id ID) bool {
@@ -33,6 +39,9 @@ func (s *identities) add(id ID) bool {
 	if id.Hash == 0 {
 		return true
 	}
+	if id.Point {
+		return s.addPoint(id.Hash)
+	}
 	n, ok := s.young[id.Hash]
 	if !ok {
 		n = s.old[id.Hash]
@@ -46,6 +55,23 @@ func (s *identities) add(id ID) bool {
 	s.young[id.Hash] = id.Pos + 1
 	if len(s.young) > maxSeen/2 {
 		s.old, s.young = s.young, nil
+	}
+	return true
+}
+
+func (s *identities) addPoint(hash uint64) bool {
+	if _, ok := s.points[hash]; ok {
+		return false
+	}
+	if _, ok := s.oldPoints[hash]; ok {
+		return false
+	}
+	if s.points == nil {
+		s.points = map[uint64]struct{}{}
+	}
+	s.points[hash] = struct{}{}
+	if len(s.points) > maxPoints/2 {
+		s.oldPoints, s.points = s.points, nil
 	}
 	return true
 }
@@ -110,7 +136,10 @@ func (s *intervals) missing(last uint64) uint64 {
 
 // pack and unpack are the identities' form in a checkpoint.
 func (s *identities) pack() savedIdentities {
-	saved := savedIdentities{Writers: map[string][]uint64{}, Young: packSeen(s.young), Old: packSeen(s.old)}
+	saved := savedIdentities{
+		Writers: map[string][]uint64{}, Young: packSeen(s.young), Old: packSeen(s.old),
+		Points: packPoints(s.points), OldPoints: packPoints(s.oldPoints),
+	}
 	for name, w := range s.writers {
 		for _, r := range w.ranges {
 			saved.Writers[name] = append(saved.Writers[name], r[0], r[1])
@@ -123,10 +152,16 @@ type savedIdentities struct {
 	Writers map[string][]uint64 `cbor:"1,keyasint,omitempty"`
 	Young   []byte              `cbor:"2,keyasint,omitempty"`
 	Old     []byte              `cbor:"3,keyasint,omitempty"`
+
+	Points    []byte `cbor:"4,keyasint,omitempty"`
+	OldPoints []byte `cbor:"5,keyasint,omitempty"`
 }
 
 func (v savedIdentities) unpack() identities {
-	s := identities{writers: map[string]*intervals{}, young: unpackSeen(v.Young), old: unpackSeen(v.Old)}
+	s := identities{
+		writers: map[string]*intervals{}, young: unpackSeen(v.Young), old: unpackSeen(v.Old),
+		points: unpackPoints(v.Points), oldPoints: unpackPoints(v.OldPoints),
+	}
 	for name, flat := range v.Writers {
 		w := &intervals{}
 		for i := 0; i+1 < len(flat); i += 2 {
@@ -150,6 +185,22 @@ func unpackSeen(b []byte) map[uint64]uint32 {
 	m := make(map[uint64]uint32, len(b)/12)
 	for ; len(b) >= 12; b = b[12:] {
 		m[binary.LittleEndian.Uint64(b)] = binary.LittleEndian.Uint32(b[8:])
+	}
+	return m
+}
+
+func packPoints(m map[uint64]struct{}) []byte {
+	b := make([]byte, 0, len(m)*8)
+	for hash := range m {
+		b = binary.LittleEndian.AppendUint64(b, hash)
+	}
+	return b
+}
+
+func unpackPoints(b []byte) map[uint64]struct{} {
+	m := make(map[uint64]struct{}, len(b)/8)
+	for ; len(b) >= 8; b = b[8:] {
+		m[binary.LittleEndian.Uint64(b)] = struct{}{}
 	}
 	return m
 }

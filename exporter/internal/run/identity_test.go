@@ -79,3 +79,20 @@ func TestIdentitiesRememberAMillionAndForgetTheOldest(t *testing.T) {
 	assert.False(t, s.add(ID{Hash: maxSeen*2 - maxSeen/2}), "half a million back, too")
 	assert.True(t, s.add(ID{Hash: 1}), "the oldest is not: the documented bound")
 }
+
+// Points have a window of their own: however many there are, they push out no
+// span and no log record.
+func TestPointsHaveAWindowOfTheirOwn(t *testing.T) {
+	var s identities
+	assert.True(t, s.add(ID{Hash: 7}))
+	for i := range uint64(maxPoints + 2) {
+		assert.True(t, s.add(ID{Hash: i + 1, Point: true}))
+	}
+	assert.False(t, s.add(ID{Hash: 7}), "a span's")
+	assert.False(t, s.add(ID{Hash: maxPoints + 2, Point: true}))
+	assert.False(t, s.add(ID{Hash: maxPoints/2 + 2, Point: true}))
+	assert.True(t, s.add(ID{Hash: 1, Point: true}), "too long ago")
+	again := s.pack().unpack()
+	assert.Equal(t, s.points, again.points)
+	assert.Equal(t, s.oldPoints, again.oldPoints)
+}

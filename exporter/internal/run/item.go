@@ -36,6 +36,7 @@ type ID struct {
 	Seq    uint64 `cbor:"2,keyasint,omitempty"` // of the writer, from 1
 	Hash   uint64 `cbor:"3,keyasint,omitempty"` // else: of (trace, span), or of a log record; 0: no identity
 	Pos    uint32 `cbor:"4,keyasint,omitempty"` // position in the span
+	Point  bool   `cbor:"5,keyasint,omitempty"` // Hash is of a metric's stream and time
 }
 
 // Value is one key of a row, of the config or of the summary.
@@ -102,6 +103,7 @@ const (
 	KindCounted                    // nothing: no run can take it, but its writer has counted it
 	kindValues                     // in notes only: values of a merged row, for the summary
 	KindPreempting                 // a heartbeat that may be the last for long
+	KindPoint                      // Point
 )
 
 // Item is one thing that arrived for a run.
@@ -118,6 +120,7 @@ type Item struct {
 	Metric *MetricDef `cbor:"8,keyasint,omitempty"`
 	Line   *Line      `cbor:"9,keyasint,omitempty"`
 	Alert  *Alert     `cbor:"-"` // the alert record shows it
+	Point  *Point     `cbor:"-"` // the history or stats record shows it
 	Task   *Task      `cbor:"10,keyasint,omitempty"`
 	End    *End       `cbor:"11,keyasint,omitempty"`
 }
@@ -128,6 +131,13 @@ type Row struct {
 	Step    int64
 	HasStep bool
 	File    *File // nil, or what the first value tells of
+}
+
+// Point is a data point of a metric. Several runs may get it: nobody changes it.
+type Point struct {
+	Resource uint64 // points of one resource and second are one row
+	System   bool   // a system metric; otherwise history
+	Values   []Value
 }
 
 // File is a table, an image or the like, in a file of the run's.
@@ -165,6 +175,7 @@ type Task struct {
 	Defaults []Value      `cbor:"11,keyasint,omitempty"` // config of its scope and resource
 	Env      *Environment `cbor:"12,keyasint,omitempty"`
 	Resume   string       `cbor:"13,keyasint,omitempty"` // "must" or "never": for whoever uploads
+	Source   *Source      `cbor:"14,keyasint,omitempty"` // where it runs: by which metrics join its run
 }
 
 // Environment is what the resource says of the program and its machine.
@@ -212,4 +223,9 @@ type Context struct {
 	Group      string // the run's group where its owner names none
 	AskedID    string // the id asked for, where W&B would not take it
 	Client     string // who sent it; "" where senders are not authenticated
+
+	// Of metric points. Joined: they name no run, and this one was open; it is
+	// never opened for them. Label tells machines apart in system metrics' keys.
+	Joined bool
+	Label  string
 }

@@ -44,6 +44,7 @@ const (
 	noteHash               // identity by hash and position
 	noteOwnSrc             // the order's source and count are the identity's
 	noteOwnN               // the order's count is the identity's hash: a log record's is
+	notePoint              // identity by a point's hash
 )
 
 // row notes a row that was written.
@@ -75,6 +76,8 @@ func (n *note) entry(flags byte, id ID) {
 	switch {
 	case id.Writer != "":
 		flags |= noteWriter
+	case id.Point:
+		flags |= notePoint
 	case id.Hash != 0:
 		flags |= noteHash
 	}
@@ -83,6 +86,8 @@ func (n *note) entry(flags byte, id ID) {
 	case id.Writer != "":
 		n.packed = binary.AppendUvarint(n.packed, n.src(id.Writer))
 		n.packed = binary.AppendUvarint(n.packed, id.Seq)
+	case id.Point:
+		n.packed = binary.LittleEndian.AppendUint64(n.packed, id.Hash)
 	case id.Hash != 0:
 		n.packed = binary.LittleEndian.AppendUint64(n.packed, id.Hash)
 		n.packed = binary.AppendUvarint(n.packed, uint64(id.Pos))
@@ -169,14 +174,16 @@ func (r *noteReader) entry() noteEntry {
 	switch {
 	case flags&noteWriter != 0:
 		e.id.Writer, e.id.Seq = r.src(), r.uvarint()
-	case flags&noteHash != 0:
+	case flags&(noteHash|notePoint) != 0:
 		if len(r.b) < 8 {
 			r.bad = true
 			return e
 		}
 		e.id.Hash = binary.LittleEndian.Uint64(r.b)
 		r.b = r.b[8:]
-		e.id.Pos = uint32(r.uvarint())
+		if e.id.Point = flags&notePoint != 0; !e.id.Point {
+			e.id.Pos = uint32(r.uvarint())
+		}
 	}
 	if !e.row {
 		return e

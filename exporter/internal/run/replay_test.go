@@ -79,6 +79,8 @@ func requireSame(t *testing.T, want, got *State) {
 	a, b := asSaved(t, want), asSaved(t, got)
 	diff := cmp.Diff(unpackSeen(a.IDs.Young), unpackSeen(b.IDs.Young)) + cmp.Diff(unpackSeen(a.IDs.Old), unpackSeen(b.IDs.Old))
 	a.IDs.Young, a.IDs.Old, b.IDs.Young, b.IDs.Old = nil, nil, nil, nil // packed in the order of a map
+	diff += cmp.Diff(unpackPoints(a.IDs.Points), unpackPoints(b.IDs.Points)) + cmp.Diff(unpackPoints(a.IDs.OldPoints), unpackPoints(b.IDs.OldPoints))
+	a.IDs.Points, a.IDs.OldPoints, b.IDs.Points, b.IDs.OldPoints = nil, nil, nil, nil
 	diff += cmp.Diff(a, b, cmpopts.EquateNaNs(), cmpopts.EquateEmpty(), cmpopts.EquateApprox(1e-12, 0),
 		cmpopts.IgnoreUnexported(aggregate{}, Order{}), cmpopts.SortSlices(func(a, b *owner) bool { return string(a.Span[:]) < string(b.Span[:]) }))
 	require.Empty(t, diff, "applied (-), replayed (+)")
@@ -164,7 +166,27 @@ func (g *generator) request(now int64) (out []Delivery) {
 	for range 1 + g.r.Intn(4) {
 		out = append(out, Delivery{Context: g.context(ctx), Items: []Item{g.item(now, owner)}})
 	}
+	if g.r.Intn(2) == 0 {
+		out = append(out, g.points(now))
+	}
 	return out
+}
+
+// points are of one resource: history, system metrics, of one moment and of several.
+func (g *generator) points(now int64) (d Delivery) {
+	d.Context = &Context{Joined: g.r.Intn(2) == 0, Label: []string{"", "box"}[g.r.Intn(2)]}
+	for range 1 + g.r.Intn(6) {
+		p := &Point{Resource: uint64(g.r.Intn(2)), System: g.r.Intn(2) == 0}
+		v := Value{Key: []string{"loss", "gauge", "other"}[g.r.Intn(3)]}
+		v.SetFloat(float64(g.r.Intn(100)) / 4)
+		p.Values = []Value{v}
+		hash := uint64(g.r.Intn(500) + 1)
+		d.Items = append(d.Items, Item{
+			Kind: KindPoint, ID: ID{Hash: hash, Point: true}, Point: p,
+			Order: Order{Time: now - int64(g.r.Intn(3))*int64(300*time.Millisecond), N: hash},
+		})
+	}
+	return d
 }
 
 func (g generator) row(now int64) []Delivery {
@@ -224,7 +246,7 @@ func (g *generator) item(now int64, owner SpanID) Item {
 		it.Alert = &Alert{Title: "t", Text: "x", Level: "INFO"}
 	case KindTask:
 		n := int64(g.r.Intn(3))
-		it.Task = &Task{Trace: [16]byte{1}, Start: 1_700_000_000 * int64(time.Second), Tags: []string{fmt.Sprint("tag", g.r.Intn(4))}, Config: []Value{value("seed")}, Notes: "n", Env: &Environment{Host: "h"}}
+		it.Task = &Task{Trace: [16]byte{1}, Start: 1_700_000_000 * int64(time.Second), Tags: []string{fmt.Sprint("tag", g.r.Intn(4))}, Config: []Value{value("seed")}, Notes: "n", Env: &Environment{Host: "h"}, Source: &Source{HostName: fmt.Sprint("h", g.r.Intn(3))}}
 		if g.r.Intn(2) == 0 {
 			it.Task.Attempt = &n
 		}

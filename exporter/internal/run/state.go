@@ -53,11 +53,14 @@ const (
 	DropBadDefinition = "bad_definition"
 	DropReservedKey   = "reserved_key"
 	DropForeignClient = "foreign_client"
+	DropTooManyKeys   = "too_many_keys"
 )
 
 // Applied counts what a call brought.
 type Applied struct {
 	Rows, Lines, Repeated int
+	Points                int // of metrics, written: as history or system metrics
+	NoRun                 int // likewise, which came when the run was over, and are not its
 	Drops                 []Drop
 	// Preempting: the program was told that it may soon be ended. It is for W&B,
 	// while the run goes on: no log says it.
@@ -81,6 +84,7 @@ type State struct {
 	resume    string // "must" or "never", where a task says so
 	askedID   string
 	env       *Environment
+	sources   []Source // where its tasks run
 	heartbeat bool
 
 	start    int64 // of the run: its first owner's start, else its first item's time
@@ -96,6 +100,7 @@ type State struct {
 	lastHeard int64 // when anything arrived, the exporter's clock, unix ns
 	summaryAt int64 // when a summary record was last written, likewise
 	meta      metaState
+	system    map[uint64]struct{} // hashes of system metrics' keys; not kept
 
 	batch
 	replay replay
@@ -118,6 +123,7 @@ type batch struct {
 
 	// Scratch of the request under way.
 	pendingRows []pendingRow
+	points      []pendingPoint
 	bySteps     map[spanStep]int
 }
 
@@ -169,17 +175,29 @@ type Delivery struct {
 // unix ns. What it leads to is in the batch until Flush.
 func (s *State) Apply(now int64, request []Delivery) Applied {
 	var a Applied
-	admitted := false
+	heard := false
 	for _, d := range request {
+		points := d.Joined || len(d.Items) > 0 && d.Items[0].Kind == KindPoint
+		if d.Joined && !s.Open() {
+			a.NoRun += len(d.Items)
+			continue
+		}
 		if !s.admits(d.Context) {
 			a.drop(DropForeignClient, len(d.Items), fmt.Sprintf("run %q: another client opened it, and only that one may write to it: give the task an id of its own, or send both with one client's credentials", s.Key))
 			continue
 		}
-		admitted = true
 		s.meet(d.Context)
+		var from, to int64
+		if points {
+			from, to = s.pointsOf(d.Context)
+		}
+		heard = heard || !points || s.hearsPoints(d.Context)
 		for i := range d.Items {
 			it := &d.Items[i]
 			switch {
+			case points && (it.Order.Time < from || it.Order.Time > to):
+				a.NoRun++
+				continue
 			case it.Kind != KindTask && it.Kind != KindHeartbeat && it.Kind != KindPreempting:
 				if !s.ids.add(it.ID) {
 					a.Repeated++
@@ -193,7 +211,8 @@ func (s *State) Apply(now int64, request []Delivery) Applied {
 		}
 	}
 	s.writeRows(&a)
-	if admitted {
+	s.writePoints(&a)
+	if heard {
 		s.lastHeard = now
 	}
 	return a
@@ -212,7 +231,7 @@ func (s *State) admits(ctx *Context) bool {
 // Blank is a state of the run that knows nothing but whose it is.
 func (s *State) Blank() *State {
 	blank := NewState(s.Key, s.cfg)
-	blank.client = s.client
+	blank.client, blank.sources = s.client, s.sources
 	return blank
 }
 
@@ -301,6 +320,8 @@ func (s *State) item(now int64, ctx *Context, it *Item, a *Applied) {
 		if it.End != nil {
 			s.end(now, it)
 		}
+	case KindPoint:
+		s.points = append(s.points, pendingPoint{ctx: ctx, item: it})
 	case KindCounted:
 		s.note.id(it)
 	case KindEnd:
@@ -327,6 +348,7 @@ func (s *State) task(ctx *Context, it *Item, a *Applied) {
 	t := it.Task
 	t.Config, t.Defaults = s.fitConfig(t.Config, a), s.fitConfig(t.Defaults, a)
 	changed := s.addTags(t.Tags, a)
+	changed = s.addSource(t.Source) || changed
 	at := Order{Time: t.Start, Src: string(it.Span[:])}
 	if ctx.Role != RoleOwner {
 		for i := range t.Config {

@@ -13,11 +13,12 @@ import (
 	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
 )
 
-// Options of [Read]. With OnRow and OnLine a run of any size needs little
-// memory: what they are called with is not kept. An error of theirs ends reading.
+// Options of [Read]. With all of them a run of any size needs little memory: what
+// they are called with is not kept. An error of theirs ends reading.
 type Options struct {
-	OnRow  func(Row) error
-	OnLine func(Line) error
+	OnRow    func(Row) error
+	OnLine   func(Line) error
+	OnSample func(Sample) error
 }
 
 // Run is a run, as W&B would have it after syncing its parts in order.
@@ -31,6 +32,7 @@ type Run struct {
 	Summary map[string]any
 	Rows    []Row // unless Options.OnRow
 	Console []Line
+	System  []Sample
 	Alerts  []dotwandb.Alert
 	Metrics []dotwandb.Metric // the last definition of each, in order of the first
 
@@ -56,6 +58,12 @@ type Line struct {
 	Time   time.Time
 	Stderr bool
 	Text   string
+}
+
+// Sample is what system metrics said at a moment. Keys have no "system." in front.
+type Sample struct {
+	Time   time.Time
+	Values map[string]any
 }
 
 // Part is what one log of the run had to say.
@@ -169,6 +177,8 @@ func (v *viewer) apply(rec *dotwandb.Record) error {
 		return v.row(rec)
 	case rec.Output != nil:
 		return v.output(rec.Output)
+	case rec.Stats != nil:
+		return v.sample(rec.Stats)
 	case rec.Run != nil:
 		v.describe(rec.Run)
 	case rec.Config != nil:
@@ -238,6 +248,18 @@ func (v *viewer) row(rec *dotwandb.Record) error {
 		return v.opts.OnRow(row)
 	}
 	v.run.Rows = append(v.run.Rows, row)
+	return nil
+}
+
+func (v *viewer) sample(stats *dotwandb.Stats) error {
+	s := Sample{Time: stats.Time, Values: make(map[string]any, len(stats.Items))}
+	for i := range stats.Items {
+		v.put(s.Values, &stats.Items[i])
+	}
+	if v.opts.OnSample != nil {
+		return v.opts.OnSample(s)
+	}
+	v.run.System = append(v.run.System, s)
 	return nil
 }
 
