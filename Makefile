@@ -92,6 +92,12 @@ bench-bridge: ## what the bridge costs a program, beside what OpenTelemetry's SD
 bench-upload: bin/otelcol-wandb ## how long a task's start and a row take to W&B, one run and ten (minutes)
 	$(call step,benchmark the upload,LATENCY_LONG=1 $(PLAIN) $(GO) test -count=1 -timeout=1h -v ./exporter/internal/uploadlatency)
 
+# In make test it is 20 runs and a day. That W&B gets a week's rows of 100 runs is in
+# make test too (exporter/internal/pace); here the engine and its bound are in it.
+.PHONY: outage
+outage: ## a week without W&B, on a simulated clock: 100 runs, and only so much may wait for it
+	$(call step,a week without W&B,OUTAGE_LONG=1 $(PLAIN) $(GO) test -count=1 -timeout=1h -run AWeekWithoutWandb -v ./exporter/internal/engine)
+
 # BENCH holds options: make bench BENCH='-n 20000 -reps 1'
 .PHONY: bench
 bench: bin/otelcol-wandb ## what the exporter costs, beside a pipeline that keeps nothing (minutes)

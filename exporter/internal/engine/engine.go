@@ -46,6 +46,7 @@ type Engine struct {
 	joins    *join.Index
 	shards   []*shard
 	inFlight atomic.Int64
+	deaf     atomic.Int64 // when a request was last sent back because too much waits for W&B: all are, then
 	// gate is held for reading by each request under way, and for writing to open
 	// and to shut: Shutdown so waits for them.
 	gate sync.RWMutex
@@ -173,6 +174,7 @@ func (e *Engine) consume(ctx context.Context, size int64, read func() intake.Req
 	defer e.inFlight.Add(-size)
 	if e.cfg.Online != nil {
 		if err := e.cfg.Online.Full(); err != nil {
+			e.deaf.Store(e.cfg.Now().UnixNano())
 			e.count.add(CountBusy, 1)
 			e.count.say(CountBusy, err.Error())
 			return fmt.Errorf("wandb exporter: %w", err)

@@ -326,7 +326,7 @@ func (s *shard) tendRun(now int64, r *openRun) error {
 	if err := s.again(r); err != nil {
 		return err
 	}
-	if code, due := r.state.Due(now); due {
+	if code, due := r.state.Due(now, s.e.deaf.Load()); due {
 		return s.close(now, r, code)
 	}
 	r.state.TickSummary(now)

@@ -33,7 +33,7 @@ func TestEveryNumberedEventCountsForTheEnd(t *testing.T) {
 		for name, s := range map[string]*State{"live": s, "replayed": l.replayed()} {
 			require.True(t, s.Open())
 			s.Resumed(now)
-			_, due := s.Due(now + int64(testConfig.Linger))
+			_, due := s.Due(now+int64(testConfig.Linger), 0)
 			assert.Equal(t, missing == 0, due, "%s, without kind %d: all is in, so the run ends", name, missing)
 		}
 	}

@@ -559,12 +559,13 @@ func (s *State) outcome() (code int32, failed *owner) {
 	return code, failed
 }
 
-// Due tells whether the run is over at now, and with which exit code.
-func (s *State) Due(now int64) (code int32, due bool) {
+// Due tells whether the run is over at now, and with which exit code. Until deaf
+// the exporter sent back all that came: that was nobody's silence.
+func (s *State) Due(now, deaf int64) (code int32, due bool) {
 	if !s.Open() {
 		return 0, false
 	}
-	quiet := time.Duration(now - s.lastHeard)
+	quiet := time.Duration(now - max(s.lastHeard, deaf))
 	able := deciding(s.owners)
 	open, missing := len(able) == 0, uint64(0)
 	for _, o := range able {
@@ -572,7 +573,7 @@ func (s *State) Due(now int64) (code int32, due bool) {
 		case !o.ended():
 			open = true
 		case o.EventEnd != nil:
-			if n := s.missingRows(o); n > 0 && time.Duration(now-o.EventAt) < s.cfg.RowsTimeout {
+			if n := s.missingRows(o); n > 0 && time.Duration(now-max(o.EventAt, deaf)) < s.cfg.RowsTimeout {
 				open = true
 			} else {
 				missing += n
