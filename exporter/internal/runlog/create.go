@@ -73,7 +73,7 @@ func (f *Folder) temp() string { return filepath.Join(f.dir, tempPrefix+rand.Tex
 // build makes the directory under its hidden name and renames it.
 func (f *Folder) build(temp, runID string, start time.Time, log []byte, files map[string][]byte) (name string, err error) {
 	// Not os.MkdirTemp: its mode 0700 would hide the run from other users' viewers.
-	for _, dir := range []string{temp, filepath.Join(temp, "files"), filepath.Join(temp, "logs")} {
+	for _, dir := range []string{temp, filepath.Join(temp, "files")} {
 		if err := os.Mkdir(dir, 0o777); err != nil {
 			return "", err
 		}

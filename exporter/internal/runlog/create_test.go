@@ -26,7 +26,7 @@ func TestCreate(t *testing.T) {
 			p := newPart(t, f, "r1")
 			assert.Equal(t, tt.want, p.Name())
 			assert.Equal(t, []string{"latest-run", tt.want}, names(t, f.Dir()), "and no leftovers")
-			assert.Equal(t, []string{"files", "logs", "run-r1.wandb", "run-r1.wandb.synced"}, names(t, p.Dir()))
+			assert.Equal(t, []string{"files", "run-r1.wandb", "run-r1.wandb.synced"}, names(t, p.Dir()))
 			assert.Equal(t, []string{"header", "run"}, readStrict(t, p.Path()))
 			link, err := os.Readlink(filepath.Join(f.Dir(), "latest-run"))
 			require.NoError(t, err)
