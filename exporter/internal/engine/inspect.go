@@ -81,7 +81,7 @@ func openRuns(folder string) ([]OpenRun, error) {
 	states, err := listed(filepath.Join(folder, ".otel-wandb", "open"), "", ".state")
 	var open []OpenRun
 	for _, path := range states {
-		b, err := os.ReadFile(path)
+		b, _, err := runlog.ReadStateFile(path)
 		if err != nil {
 			continue // ended meanwhile
 		}

@@ -1,22 +1,18 @@
 package runlog
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/otel-wandb/otel-wandb/exporter/internal/disk"
 )
 
-// State files are small files of a run that are replaced as a whole. Those of
-// open runs are in a directory of their own, so that a restart reads what is
+// State files are small files of a run, each the run's state as it was last
+// written. Those of open runs are in a directory of their own, so that a restart reads what is
 // open and not all that ever was. A file's name is a hash: names of telemetry
 // make no paths, and the content has to carry its own key.
 const (
@@ -30,20 +26,20 @@ func stateName(key string) string {
 	return hex.EncodeToString(sum[:16]) + stateSuffix
 }
 
-// WriteState replaces the state of key, atomically, and files it as open or
+// WriteState makes b the state of key, all of it or nothing, and files it as open or
 // closed. When the process dies in between, the state is filed as open: open
 // ones are looked at again.
 func (f *Folder) WriteState(key string, open bool, b []byte) error {
 	isOpen, isClosed := f.private(openDir, stateName(key)), f.private(closedDir, stateName(key))
 	var err error
 	if open {
-		err = errors.Join(os.MkdirAll(f.private(openDir), 0o777), move(isClosed, isOpen), f.replace(isOpen, b))
+		err = errors.Join(os.MkdirAll(f.private(openDir), 0o777), move(isClosed, isOpen), f.put(isOpen, b))
 	} else if _, stat := os.Lstat(isOpen); stat == nil {
-		if err = f.replace(isOpen, b); err == nil {
+		if err = f.put(isOpen, b); err == nil {
 			err = errors.Join(os.MkdirAll(f.private(closedDir), 0o777), move(isOpen, isClosed))
 		}
 	} else {
-		err = errors.Join(os.MkdirAll(f.private(closedDir), 0o777), f.replace(isClosed, b))
+		err = errors.Join(os.MkdirAll(f.private(closedDir), 0o777), f.put(isClosed, b))
 	}
 	if err != nil {
 		return fmt.Errorf("state of %q: %w; %s", key, err, remedy(err))
@@ -58,34 +54,18 @@ func move(from, to string) error {
 	return nil
 }
 
-// replace writes a file beside path and renames it. Only [SyncAlways] waits for
-// the disk: a state that a power cut took is rebuilt from the logs.
-func (f *Folder) replace(path string, b []byte) error {
-	always := f.root.opts.Sync == SyncAlways
-	temp := filepath.Join(filepath.Dir(path), tempPrefix+rand.Text())
-	err := writeNew(temp, b, always)
-	if err == nil {
-		err = os.Rename(temp, path)
-	}
-	if err != nil {
-		_ = os.Remove(temp)
-		return err
-	}
-	if always {
-		return disk.SyncDir(filepath.Dir(path))
-	}
-	return nil
-}
-
 // ReadState returns the state of key and whether it is filed as open; an
-// [fs.ErrNotExist] when there is none.
+// [fs.ErrNotExist] when there is none. A state whose writer died is empty.
 func (f *Folder) ReadState(key string) (b []byte, open bool, err error) {
-	b, err = os.ReadFile(f.private(openDir, stateName(key)))
+	b, whole, err := ReadStateFile(f.private(openDir, stateName(key)))
+	open = err == nil
 	if errors.Is(err, fs.ErrNotExist) {
-		b, err = os.ReadFile(f.private(closedDir, stateName(key)))
-		return b, false, err
+		b, whole, err = ReadStateFile(f.private(closedDir, stateName(key)))
 	}
-	return b, err == nil, err
+	if !whole {
+		b = nil
+	}
+	return b, open, err
 }
 
 // DropState removes the state of key, if there is one.
@@ -123,8 +103,11 @@ func (f *Folder) DropClosed(before time.Time) (n int, err error) {
 // StateFile is the state of some open run.
 type StateFile struct{ Path string }
 
-// Read returns the content.
-func (s StateFile) Read() ([]byte, error) { return os.ReadFile(s.Path) }
+// Read returns the last whole state in it, which says whose it is.
+func (s StateFile) Read() ([]byte, error) {
+	b, _, err := ReadStateFile(s.Path)
+	return b, err
+}
 
 // Drop removes the file, for one that says nothing sensible.
 func (s StateFile) Drop() error { return os.Remove(s.Path) }

@@ -1,9 +1,11 @@
 package runlog
 
 import (
+	"bytes"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,4 +85,64 @@ func TestDropClosed(t *testing.T) {
 	_, open, err := f.ReadState("open")
 	require.NoError(t, err)
 	require.True(t, open)
+}
+
+// A file holds many small states, and is made anew when it gets long.
+func TestStatesAreAppended(t *testing.T) {
+	f := folderOf(t, openRoot(t, Options{}))
+	path := f.private(openDir, stateName("k"))
+	for i := range 100 {
+		want := strings.Repeat(string(rune('a'+i%26)), 1000)
+		require.NoError(t, f.WriteState("k", true, []byte(want)))
+		b, _, err := f.ReadState("k")
+		require.NoError(t, err)
+		require.Equal(t, want, string(b))
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		require.LessOrEqual(t, info.Size(), int64(maxFrames))
+	}
+	large := bytes.Repeat([]byte("x"), 2*maxFrames)
+	require.NoError(t, f.WriteState("k", true, large))
+	require.NoError(t, f.WriteState("k", true, []byte("small")))
+	b, _, err := f.ReadState("k")
+	require.NoError(t, err)
+	assert.Equal(t, "small", string(b))
+}
+
+// Wherever its writer died, a state file tells whose it is by the last whole
+// state, and the run is read from its logs; the next state is found again.
+func TestATornState(t *testing.T) {
+	whole := appendFrame(appendFrame(nil, []byte("first")), []byte("second"))
+	last := len(appendFrame(nil, []byte("first")))
+	for n := range len(whole) + 1 {
+		f := folderOf(t, openRoot(t, Options{}))
+		require.NoError(t, f.WriteState("k", true, []byte("first")))
+		require.NoError(t, os.WriteFile(f.private(openDir, stateName("k")), whole[:n], 0o666))
+		states, err := f.OpenStates()
+		require.NoError(t, err)
+		require.Len(t, states, 1)
+		head, err := states[0].Read()
+		require.NoError(t, err)
+		b, open, err := f.ReadState("k")
+		require.NoError(t, err)
+		assert.True(t, open)
+		switch n {
+		case 0:
+			assert.Empty(t, head)
+			assert.Empty(t, b)
+		case last:
+			assert.Equal(t, "first", string(b))
+		case len(whole):
+			assert.Equal(t, "second", string(b))
+		default:
+			assert.Empty(t, b, "cut at %d", n)
+			if n > last {
+				assert.Equal(t, "first", string(head))
+			}
+		}
+		require.NoError(t, f.WriteState("k", true, []byte("third")))
+		b, _, err = f.ReadState("k")
+		require.NoError(t, err)
+		assert.Equal(t, "third", string(b))
+	}
 }
