@@ -156,17 +156,22 @@ func (v View) summary(w io.Writer) {
 // next gathers what is to be done, most of all what can be pasted into a shell.
 func (v View) next(w io.Writer) {
 	var commands []string
+	theirs := false // some of them are of W&B's client
 	does := map[Upload]int{}
 	for _, r := range v.Runs {
 		does[r.Upload]++
 		if (r.Upload == Sync || r.Upload == Behind || r.Upload == Halted) && r.State != Left {
 			commands = append(commands, r.Commands...)
+			theirs = theirs || r.Upload == Sync
 		}
 	}
 	if len(commands) > 0 {
 		fmt.Fprintln(w, "Next, to upload what is over:")
 		for _, c := range commands {
 			fmt.Fprintln(w, "  "+c)
+		}
+		if theirs {
+			fmt.Fprintln(w, "or, where W&B's client is not installed: otel-wandb sync "+quote(v.Dir))
 		}
 	}
 	if n := does[Recover]; n > 0 {
