@@ -126,7 +126,7 @@ func figure(f float64) string {
 func (v View) summary(w io.Writer) {
 	if len(v.Runs) == 0 {
 		fmt.Fprintf(w, "no runs in %s\n", v.Dir)
-		if len(v.Waiting) == 0 {
+		if len(v.Waiting) == 0 && v.Outbox == 0 {
 			fmt.Fprintln(w, "A program that runs with the exporter writes to <dir>/wandb: name that directory, or set WANDB_DIR. otel-wandb explain shows what telemetry makes a run.")
 		}
 		return
@@ -174,6 +174,9 @@ func (v View) next(w io.Writer) {
 			fmt.Fprintln(w, "or, where W&B's client is not installed: otel-wandb sync "+quote(v.Dir))
 		}
 	}
+	if v.Outbox > 0 {
+		fmt.Fprintf(w, "%d bytes are in the outbox: no collector has taken them. A program that lives, or the next one here, sends them when its collector answers; otel-wandb sync %s puts on their runs what others left.\n", v.Outbox, quote(v.Dir))
+	}
 	if n := does[Recover]; n > 0 {
 		fmt.Fprintf(w, "Next: start the exporter again, for %s that it left open.\n", plural(n, "run"))
 	}
@@ -183,7 +186,7 @@ func (v View) next(w io.Writer) {
 	if len(commands) == 0 && does[Recover] == 0 && does[Wait] > 0 {
 		fmt.Fprintln(w, "Nothing to do now.")
 	}
-	if len(v.Runs) > 0 && does[Uploaded] == len(v.Runs) {
+	if len(v.Runs) > 0 && does[Uploaded] == len(v.Runs) && v.Outbox == 0 {
 		fmt.Fprintln(w, "Nothing to do: all of it is at W&B.")
 	}
 }
