@@ -226,7 +226,7 @@ func TestOperationsListsTheMetrics(t *testing.T) {
 
 // Links between the documents lead to a file that is there, and to a heading of it.
 func TestLinksLeadSomewhere(t *testing.T) {
-	fence := regexp.MustCompile("(?ms)^```.*?^```")
+	fence := regexp.MustCompile("(?s)```.*?\n```")
 	link := regexp.MustCompile(`\]\(([^)#:\s]*)(?:#([^)\s]+))?\)`)
 	pages := 0
 	require.NoError(t, filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
