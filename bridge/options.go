@@ -118,7 +118,8 @@ func WithDistributed(d Distributed) ConfigOption {
 	return configOption(func(s *scope) { s.ranks = &d })
 }
 
-// Resume says what is to become of a run that exists already.
+// Resume says what is to become of a run that exists already. The zero value is
+// [ResumeAllow].
 type Resume string
 
 // The ways to resume. The uploader judges them: only W&B knows what exists.

@@ -37,6 +37,7 @@ import (
 //	WANDB_PROJECT, WANDB_ENTITY, WANDB_BASE_URL   where runs are
 //	WANDB_RUN_ID, WANDB_NAME, WANDB_RUN_GROUP, WANDB_JOB_TYPE, WANDB_NOTES, WANDB_TAGS (a,b)
 //	WANDB_DIR                the folder beside whose runs rows wait for the collector
+//	WANDB_API_KEY, netrc     for [Run.URL] and [Run.Stopped] alone: uploads are the collector's
 //	WANDB_MODE=disabled      no runs: tasks cost a span, and nothing of the bridge's
 //	OTEL_SDK_DISABLED=true   likewise
 //	TRACEPARENT, TRACESTATE, BAGGAGE   the task this program was started under; see [Environ]
@@ -108,7 +109,8 @@ func (o setupOption) applySetup(c *setupConfig) { o(c) }
 // Sink takes what the bridge sends: OTLP's ExportTraceServiceRequest, as
 // protobuf. Export returns nil when that is safe, or an error when it must be
 // sent again, which is said, and done until it is taken; or a [Permanent] one.
-// It must not keep the bytes.
+// It must not keep the bytes. Where [Setup] makes the TracerProvider, spans go the
+// same way as rows: Export is called by two goroutines at a time then.
 type Sink interface {
 	Export(ctx context.Context, request []byte) error
 	Shutdown(ctx context.Context) error
@@ -162,8 +164,9 @@ func WithTracerProvider(tp trace.TracerProvider) SetupOption {
 // user's cache; with [WithSink] none. "" is memory only.
 func WithDir(dir string) SetupOption { return setupOption(func(c *setupConfig) { c.dir = &dir }) }
 
-// WithMaxBytes bounds that folder. When it is full, new rows are refused and
-// counted. Default: 256 MiB, in memory 32 MiB.
+// WithMaxBytes bounds what waits for the collector, in the folder of [WithDir] or
+// in memory. When it is full, new rows are refused and counted. Default (and 0):
+// 256 MiB, in memory 32 MiB.
 func WithMaxBytes(n int64) SetupOption { return setupOption(func(c *setupConfig) { c.maxBytes = n }) }
 
 // TrustCallers puts tasks of this program on the runs of remote callers, which

@@ -22,10 +22,11 @@ import (
 	"github.com/otel-wandb/otel-wandb/internal/semconv"
 )
 
-// Config is the configuration of the component "wandb". The defaults are those
-// of createDefaultConfig; most people set `project`, or nothing.
+// Config is the configuration of the component "wandb". README.md has each key's
+// default, and so has what [NewFactory]'s CreateDefaultConfig returns: begin with
+// that, its zero value is not valid. Most people set `project`, or nothing.
 type Config struct {
-	// Dir is where runs are written: <dir>/wandb/offline-run-…. A local disk.
+	// Dir is where runs are written: <dir>/wandb/[offline-]run-…. A local disk.
 	Dir string `mapstructure:"dir"`
 
 	// Host, Entity and Project are where a run belongs that nothing nearer says.
@@ -77,7 +78,8 @@ type Config struct {
 	// Fsync says when what was written is forced to the disk: "never", at each
 	// "interval", or "always" before a request is answered. A killed collector
 	// loses nothing with any of them; a machine without power may.
-	Fsync         string        `mapstructure:"fsync"`
+	Fsync string `mapstructure:"fsync"`
+	// FsyncInterval is how often, with "interval".
 	FsyncInterval time.Duration `mapstructure:"fsync_interval"`
 	// LatestRun keeps the link wandb/latest-run to the newest run. Turn it off
 	// where many runs start each second.
@@ -116,9 +118,11 @@ type Placement struct {
 	// Retention is how long anything waits at all.
 	Retention time.Duration `mapstructure:"retention"`
 	// Links is how long a trace that holds nothing for W&B is remembered.
-	Links         time.Duration `mapstructure:"links"`
-	MaxLinks      int           `mapstructure:"max_links"`
-	MaxWaitingMiB int64         `mapstructure:"max_waiting_mib"`
+	Links time.Duration `mapstructure:"links"`
+	// MaxLinks is how many spans are remembered, at most.
+	MaxLinks int `mapstructure:"max_links"`
+	// MaxWaitingMiB bounds the size on disk of what waits.
+	MaxWaitingMiB int64 `mapstructure:"max_waiting_mib"`
 
 	_ struct{}
 }

@@ -9,6 +9,8 @@
 //	logs pipeline ─────► exporter ─┼─► shared ──► engine ──► <dir>/wandb/…
 //	metrics pipeline ──► exporter ─┘
 //
+// With `mode: online` uploads follow the logs to W&B; no request waits for them.
+//
 // README.md is the contract: keys, defaults, failure behaviour, what is not
 // promised.
 package wandbexporter

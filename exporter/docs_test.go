@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -206,9 +208,67 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 	for _, m := range regexp.MustCompile("`((?:placement|finish|run)::\\w+)").FindAllStringSubmatch(readme+documentation, -1) {
 		assert.Contains(t, keys, m[1])
 	}
-	for _, m := range regexp.MustCompile(`\]\(([^)#:]+)[)#]`).FindAllStringSubmatch(readme+documentation, -1) {
-		assert.FileExists(t, m[1])
+}
+
+// The table of what to watch has all metrics, and no other.
+func TestOperationsListsTheMetrics(t *testing.T) {
+	_, section, ok := strings.Cut(text(t, "../docs/operations.md"), "\n## What to watch\n")
+	require.True(t, ok)
+	section, _, _ = strings.Cut(section, "\n## ")
+	var named []string
+	for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]+) \\|").FindAllStringSubmatch(section, -1) {
+		for _, m := range regexp.MustCompile("`(\\w+)").FindAllStringSubmatch(row[1], -1) {
+			named = append(named, prefix+m[1])
+		}
 	}
+	assert.ElementsMatch(t, slices.Collect(maps.Keys(registered(t))), named)
+}
+
+// Links between the documents lead to a file that is there, and to a heading of it.
+func TestLinksLeadSomewhere(t *testing.T) {
+	fence := regexp.MustCompile("(?s)```.*?\n```")
+	link := regexp.MustCompile(`\]\(([^)#:\s]*)(?:#([^)\s]+))?\)`)
+	pages := 0
+	require.NoError(t, filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && path != ".." && (d.Name() == "bin" || d.Name()[0] == '.') {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || filepath.Ext(path) != ".md" {
+			return nil
+		}
+		pages++
+		for _, m := range link.FindAllStringSubmatch(fence.ReplaceAllString(text(t, path), ""), -1) {
+			to := path
+			if m[1] != "" {
+				to = filepath.Join(filepath.Dir(path), m[1])
+			}
+			if _, err := os.Stat(to); !assert.NoError(t, err, "%s: %s", path, m[0]) || m[2] == "" {
+				continue
+			}
+			assert.Contains(t, anchors(fence.ReplaceAllString(text(t, to), "")), m[2], "%s: %s", path, m[0])
+		}
+		return nil
+	}))
+	assert.Greater(t, pages, 30)
+}
+
+// anchors are what the headings of a page are linked by.
+func anchors(page string) (all []string) {
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
+		all = append(all, strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, m[1]))
+	}
+	return all
 }
 
 func text(t *testing.T, path string) string {

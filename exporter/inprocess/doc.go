@@ -33,7 +33,8 @@
 // With a key, runs go to W&B while they run ([WithMode]), from their logs on
 // disk: nothing waits for the network, and what W&B did not get before the
 // program ended is uploaded by the next one here, or by `otel-wandb sync`.
-// Shutdown gives uploads the time that its context has.
+// Shutdown gives uploads the time that its context has, and at most
+// [WithPatience].
 //
 // Two limits of the SDK lie in front of this package, and it cannot lift them: a
 // span keeps its last 128 events, and a batcher that is full drops. For tasks

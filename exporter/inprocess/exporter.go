@@ -58,7 +58,10 @@ func openEngine(cfg engine.Config) (sink, error) {
 }
 
 // New opens the directory and takes up what an earlier program left unfinished
-// there. Its error names what to mend; the program can go on without.
+// there. Without options it does what W&B's own variables say: WANDB_DIR,
+// WANDB_PROJECT, WANDB_ENTITY, WANDB_BASE_URL, WANDB_API_KEY and WANDB_MODE. Its
+// error names what to mend, the Exporter is nil then, and the program can go on
+// without. ctx is looked at once, before anything is opened.
 func New(ctx context.Context, opts ...Option) (*Exporter, error) {
 	s, err := newSettings(opts)
 	if err != nil {
@@ -179,9 +182,9 @@ const endGrace = time.Second
 
 // Shutdown writes what is parked, ends the runs whose tasks have ended, and
 // closes the files. Call it after the providers' own Shutdown. When ctx ends
-// first, it gives up what is parked, and its error says how much that was. Runs
-// whose tasks have not ended stay open, and the next program to write here ends
-// them as crashed.
+// first, or [WithPatience] is over, it gives up what is parked, and its error says
+// how much that was. Runs whose tasks have not ended stay open, and the next
+// program to write here ends them as crashed.
 func (e *Exporter) Shutdown(ctx context.Context) error {
 	e.mu.Lock()
 	first := !e.closed

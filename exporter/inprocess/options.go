@@ -63,23 +63,27 @@ func WithAllowedHosts(baseURLs ...string) Option {
 }
 
 // WithTasks makes tasks of spans that carry no run mode: those with this name,
-// in which * stands for any text. mode is "auto", "new" or "shared".
+// in which * stands for any text. mode is "auto", "new" or "shared". Each call
+// adds a rule; the first that matches holds.
 func WithTasks(spanName, mode string) Option {
 	return func(s *settings) {
 		s.tasks = append(s.tasks, intake.TaskRule{SpanName: spanName, Mode: mode})
 	}
 }
 
-// WithMetricEvents makes history rows of span events of these names, too.
+// WithMetricEvents makes history rows of span events of these names, too. Each
+// call adds names.
 func WithMetricEvents(names ...string) Option {
 	return func(s *settings) { s.metricEvents = append(s.metricEvents, names...) }
 }
 
-// WithPark bounds the memory for what cannot be written yet. Default: 64 MiB.
+// WithPark bounds the memory for what cannot be written yet, in bytes above zero.
+// Default: 64 MiB.
 func WithPark(bytes int64) Option { return func(s *settings) { s.parkBytes = bytes } }
 
 // WithPatience bounds how long ForceFlush and Shutdown wait for what cannot be
-// written, where their context does not end earlier. Default: 30 s.
+// written, and Shutdown for uploads, where their context does not end earlier.
+// Default: 30 s.
 func WithPatience(d time.Duration) Option { return func(s *settings) { s.patience = d } }
 
 // WithErrorHandler takes what the Exporter has to say while it works: that it

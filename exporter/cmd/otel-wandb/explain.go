@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -34,7 +35,12 @@ Exit code: 0 all that is meant for W&B gets there; 2 something was refused, kept
 out or dropped, and the output says what to do; 1 the input cannot be read.`,
 		Example: `  otel-wandb explain traces.json
   otel-wandb explain --project vision --json traces.json logs.json | jq .runs`,
-		Args: cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, files []string) error {
+			if len(files) == 0 {
+				return errors.New("name a FILE of recorded telemetry, or - for standard input; make demo leaves one, otlp.jsonl; see otel-wandb explain --help")
+			}
+			return nil
+		},
 		RunE: func(c *cobra.Command, files []string) error {
 			if err := oneOf("rootless", rootless, "open", "off"); err != nil {
 				return err

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/lsview"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/syncing"
 )
 
 func lsCommand() *cobra.Command {
@@ -37,6 +38,7 @@ over and was never uploaded, the parts of a run in their order.`,
 			if err != nil {
 				return err
 			}
+			l.Outbox = syncing.OutboxBytes(dir)
 			return show(c.OutOrStdout(), asJSON, lsview.View{Listing: l, Now: now})
 		},
 	}

@@ -53,6 +53,18 @@ func TestLsFindsItsDirectory(t *testing.T) {
 	assert.Contains(t, tool(t, "", "ls", "wandb/offline-run-20260102_030405-r1").out, sync, "one run")
 }
 
+func TestLsSaysWhatNoCollectorHasTaken(t *testing.T) {
+	dir := t.TempDir()
+	spool := filepath.Join(dir, "wandb", "outbox", "1f0c52aa", "3f9a", "000001.spool")
+	require.NoError(t, os.MkdirAll(filepath.Dir(spool), 0o777))
+	require.NoError(t, os.WriteFile(spool, []byte("rows"), 0o666))
+
+	out := tool(t, "", "ls", dir).out
+	assert.Contains(t, out, "no runs in "+dir+"\n4 bytes are in the outbox")
+	assert.Contains(t, out, "otel-wandb sync "+dir)
+	assert.Contains(t, tool(t, "", "ls", "--json", dir).out, `"outbox_bytes": 4`)
+}
+
 func TestLsJSON(t *testing.T) {
 	runs := t.TempDir()
 	finished(t, runs)

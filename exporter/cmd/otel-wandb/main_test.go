@@ -68,7 +68,7 @@ func TestExplainErrorsGoToStandardError(t *testing.T) {
 		args        []string
 		want        string
 	}{
-		{"no file", "", []string{"explain"}, "requires at least 1 arg"},
+		{"no file", "", []string{"explain"}, "name a FILE of recorded telemetry"},
 		{"a file that is not there", "", []string{"explain", "none.json"}, "none.json"},
 		{"not OTLP", "{}", []string{"explain", "-"}, "standard input: JSON value 1"},
 		{"an unknown word", "", []string{"explain", "--rootless", "no", "-"}, `--rootless is "no": use open or off`},

@@ -117,7 +117,11 @@ func (r *Report) collector(ctx context.Context, opts *Options) {
 			r.ok(name, "%s takes OTLP (%s)", where, o.Protocol)
 			return
 		}
-		errs = append(errs, fmt.Sprintf("%s (%s): %v", where, o.Protocol, err))
+		what := err.Error()
+		if !strings.HasPrefix(what, where) {
+			what = where + ": " + what
+		}
+		errs = append(errs, fmt.Sprintf("by %s: %s", o.Protocol, what))
 	}
 	r.add(Fix, name, strings.Join(errs, "; "),
 		"start the collector, or say where it is with --endpoint or OTEL_EXPORTER_OTLP_ENDPOINT; 4317 is gRPC, 4318 HTTP; --endpoint none where programs write their runs themselves")

@@ -34,7 +34,8 @@ type Listing struct {
 	Dir      string     `json:"dir"`
 	Runs     []*Run     `json:"runs"` // by start, the newest last
 	Waiting  []*Waiting `json:"waiting,omitempty"`
-	Problems []string   `json:"problems,omitempty"` // what could not be read
+	Outbox   int64      `json:"outbox_bytes,omitempty"` // that programs have for a collector that has not taken them
+	Problems []string   `json:"problems,omitempty"`     // what could not be read
 }
 
 // Run is one run with all its parts.

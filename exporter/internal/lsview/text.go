@@ -126,7 +126,7 @@ func figure(f float64) string {
 func (v View) summary(w io.Writer) {
 	if len(v.Runs) == 0 {
 		fmt.Fprintf(w, "no runs in %s\n", v.Dir)
-		if len(v.Waiting) == 0 {
+		if len(v.Waiting) == 0 && v.Outbox == 0 {
 			fmt.Fprintln(w, "A program that runs with the exporter writes to <dir>/wandb: name that directory, or set WANDB_DIR. otel-wandb explain shows what telemetry makes a run.")
 		}
 		return
@@ -156,11 +156,13 @@ func (v View) summary(w io.Writer) {
 // next gathers what is to be done, most of all what can be pasted into a shell.
 func (v View) next(w io.Writer) {
 	var commands []string
+	theirs := false // some of them are of W&B's client
 	does := map[Upload]int{}
 	for _, r := range v.Runs {
 		does[r.Upload]++
 		if (r.Upload == Sync || r.Upload == Behind || r.Upload == Halted) && r.State != Left {
 			commands = append(commands, r.Commands...)
+			theirs = theirs || r.Upload == Sync
 		}
 	}
 	if len(commands) > 0 {
@@ -168,6 +170,12 @@ func (v View) next(w io.Writer) {
 		for _, c := range commands {
 			fmt.Fprintln(w, "  "+c)
 		}
+		if theirs {
+			fmt.Fprintln(w, "or, where W&B's client is not installed: otel-wandb sync "+quote(v.Dir))
+		}
+	}
+	if v.Outbox > 0 {
+		fmt.Fprintf(w, "%d bytes are in the outbox: no collector has taken them. A program that lives, or the next one here, sends them when its collector answers; otel-wandb sync %s puts on their runs what others left.\n", v.Outbox, quote(v.Dir))
 	}
 	if n := does[Recover]; n > 0 {
 		fmt.Fprintf(w, "Next: start the exporter again, for %s that it left open.\n", plural(n, "run"))
@@ -178,7 +186,7 @@ func (v View) next(w io.Writer) {
 	if len(commands) == 0 && does[Recover] == 0 && does[Wait] > 0 {
 		fmt.Fprintln(w, "Nothing to do now.")
 	}
-	if len(v.Runs) > 0 && does[Uploaded] == len(v.Runs) {
+	if len(v.Runs) > 0 && does[Uploaded] == len(v.Runs) && v.Outbox == 0 {
 		fmt.Fprintln(w, "Nothing to do: all of it is at W&B.")
 	}
 }
