@@ -30,7 +30,7 @@
 // does not come here: it becomes a run of its own at Shutdown, or a day later. A
 // server that takes traces from others does better with a collector.
 //
-// With a key, runs go to W&B while they run ([WithMode]), from their logs on
+// With a key, runs go to W&B while they run ([WithUpload]), from their logs on
 // disk: nothing waits for the network, and what W&B did not get before the
 // program ended is uploaded by the next one here, or by `otel-wandb sync`.
 // Shutdown gives uploads the time that its context has, and at most

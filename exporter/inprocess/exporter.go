@@ -13,7 +13,6 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
-	"go.opentelemetry.io/otel"
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -30,7 +29,7 @@ type Exporter struct {
 	idle     func() // closes connections to W&B
 	where    string // for messages: the folder of runs
 	patience time.Duration
-	handler  otel.ErrorHandler
+	handle   func(error)
 	broken   atomic.Pointer[error] // after a panic: the engine's locks may be held
 
 	mu     sync.Mutex // guards closed, and under against it
@@ -87,10 +86,10 @@ func New(ctx context.Context, opts ...Option) (*Exporter, error) {
 	}
 	e := &Exporter{
 		stops: stops, idle: s.closeIdle,
-		sink: sink, where: filepath.Join(dir, "wandb"), patience: s.patience, handler: s.handler,
+		sink: sink, where: filepath.Join(dir, "wandb"), patience: s.patience, handle: s.handle,
 		ended: make(chan struct{}),
 	}
-	e.park = newPark(s.parkBytes, e.where, e.write, s.handler)
+	e.park = newPark(s.parkBytes, e.where, e.write, s.handle)
 	return e, nil
 }
 
@@ -157,7 +156,7 @@ func (e *Exporter) guard(err *error) {
 	}
 	bug := fmt.Errorf("wandb in process: a bug in the exporter: nothing more is written to %s by this program; please report it: %v\n%s", e.where, p, debug.Stack())
 	if e.broken.CompareAndSwap(nil, &bug) {
-		e.handler.Handle(bug)
+		e.handle(bug)
 	}
 	*err = bug
 }

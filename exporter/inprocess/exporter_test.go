@@ -60,17 +60,17 @@ func TestNewSaysWhatToMend(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	for want, opts := range map[string][]Option{
-		"WithDir is empty":                             {WithDir("")},
-		`host "wandb.ai" is no base URL`:               {WithHost("wandb.ai")},
-		`host "ftp://x" is no base URL`:                {WithAllowedHosts("ftp://x")},
-		`project "a/b" holds one of`:                   {WithProject("a/b")},
-		"WithProject is empty":                         {WithProject("")},
-		`entity "a/b" holds one of`:                    {WithEntity("a/b")},
-		`WithTasks("train", "sometimes"): the mode is`: {WithTasks("train", "sometimes")},
-		"WithPark is 0":                                {WithPark(0)},
-		"WithPatience -1s":                             {WithPatience(-time.Second)},
-		"WithErrorHandler is nil":                      {WithErrorHandler(nil)},
-		"not a directory":                              {WithDir(file)},
+		"WithDir is empty":                                {WithDir("")},
+		`host "wandb.ai" is no base URL`:                  {WithHost("wandb.ai")},
+		`host "ftp://x" is no base URL`:                   {WithAllowedHosts("ftp://x")},
+		`project "a/b" holds one of`:                      {WithProject("a/b")},
+		"WithProject is empty":                            {WithProject("")},
+		`entity "a/b" holds one of`:                       {WithEntity("a/b")},
+		`WithTaskRule("train", "sometimes"): the mode is`: {WithTaskRule("train", "sometimes")},
+		"WithPark is 0":                                   {WithPark(0)},
+		"WithPatience -1s":                                {WithPatience(-time.Second)},
+		"WithErrorHandler is nil":                         {WithErrorHandler(nil)},
+		"not a directory":                                 {WithDir(file)},
 	} {
 		t.Run(want, func(t *testing.T) {
 			_, err := New(t.Context(), append([]Option{WithDir(t.TempDir())}, opts...)...)
@@ -85,7 +85,7 @@ func TestNewSaysWhatToMend(t *testing.T) {
 
 func TestTaskRulesAndMetricEvents(t *testing.T) {
 	dir := t.TempDir()
-	p := newProgram(t, dir, WithTasks("job-*", "auto"), WithMetricEvents("step done"))
+	p := newProgram(t, dir, WithTaskRule("job-*", "auto"), WithMetricEvents("step done"))
 	_, span := p.traces.Tracer("test").Start(t.Context(), "job-7")
 	span.AddEvent("step done", trace.WithAttributes(attribute.Int("n", 1)))
 	span.End()
@@ -188,7 +188,7 @@ func (p *picky) Traces(ctx context.Context, td ptrace.Traces) error {
 func TestAFullParkRefusesWhatIsNew(t *testing.T) {
 	disk := &failing{err: errors.New("the disk is full")}
 	said := &heard{}
-	e, err := New(t.Context(), WithDir(t.TempDir()), WithPark(2000), WithErrorHandler(said),
+	e, err := New(t.Context(), WithDir(t.TempDir()), WithPark(2000), WithErrorHandler(said.Handle),
 		through(func(s sink) sink { disk.sink = s; return disk }))
 	require.NoError(t, err)
 	spans := e.Spans()

@@ -111,7 +111,7 @@ type program struct {
 func newProgram(t *testing.T, dir string, opts ...Option) *program {
 	t.Helper()
 	said := &heard{}
-	e, err := New(t.Context(), append([]Option{WithDir(dir), WithErrorHandler(said)}, opts...)...)
+	e, err := New(t.Context(), append([]Option{WithDir(dir), WithErrorHandler(said.Handle)}, opts...)...)
 	require.NoError(t, err)
 	return &program{
 		exporter: e, said: said,

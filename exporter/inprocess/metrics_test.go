@@ -29,7 +29,7 @@ import (
 func TestMetricsJoinTheProgramsRun(t *testing.T) {
 	dir := t.TempDir()
 	said := &heard{}
-	e, err := New(t.Context(), WithDir(dir), WithErrorHandler(said))
+	e, err := New(t.Context(), WithDir(dir), WithErrorHandler(said.Handle))
 	require.NoError(t, err)
 	res := resource.NewSchemaless(attribute.String("service.instance.id", "one"), attribute.String("service.name", "trainer"))
 	traces := sdktrace.NewTracerProvider(sdktrace.WithSyncer(e.Spans()), sdktrace.WithResource(res))

@@ -47,10 +47,10 @@ func (s *settings) online(stops *stops) (*online.Online, error) {
 	ways := &online.Clients{
 		Base:    wandb.Options{HTTP: client, UserAgent: "otel-wandb-inprocess"},
 		Trusted: own,
-		Warn:    func(err error) { s.handler.Handle(fmt.Errorf("wandb in process: netrc is passed over: %w", err)) },
+		Warn:    func(err error) { s.handle(fmt.Errorf("wandb in process: netrc is passed over: %w", err)) },
 		Pace: pace.New(pace.Options{Notify: func(n pace.Notice) {
 			if !n.Over {
-				s.handler.Handle(fmt.Errorf("wandb in process: %s", n.Text))
+				s.handle(fmt.Errorf("wandb in process: %s", n.Text))
 			}
 		}}),
 	}
@@ -58,10 +58,10 @@ func (s *settings) online(stops *stops) (*online.Online, error) {
 		ways.Given = []online.Credential{{Host: own, APIKey: s.apiKey}}
 	}
 	if _, _, err := ways.Way(runid.Coordinates{Host: own, Entity: s.entity}, ""); err != nil {
-		return nil, fmt.Errorf("wandb in process: %w; or write runs to disk only, with WithMode(%q) or WANDB_MODE=offline", err, modeOffline)
+		return nil, fmt.Errorf("wandb in process: %w; or write runs to disk only, with WithUpload(false) or WANDB_MODE=offline", err)
 	}
 	return online.New(online.Config{
-		Way: ways.Way, Host: own, Entity: s.entity, Drain: s.patience, Logger: newLogger(s.handler),
+		Way: ways.Way, Host: own, Entity: s.entity, Drain: s.patience, Logger: newLogger(s.handle),
 		Say: s.links, StopAsked: stops.asked,
 	}), nil
 }
@@ -89,12 +89,17 @@ func (s *stops) asked(run runid.Coordinates) {
 	}
 }
 
-// WithMode is "online": runs go to W&B while they run, from their logs on disk;
-// or "offline": to disk only. Default: $WANDB_MODE, else online where
-// $WANDB_API_KEY is set, else offline.
-func WithMode(mode string) Option { return func(s *settings) { s.mode = mode } }
+// WithUpload says whether runs go to W&B while they run, from their logs on disk,
+// or to disk only. Default: $WANDB_MODE, else they do where $WANDB_API_KEY is set.
+func WithUpload(on bool) Option {
+	return func(s *settings) {
+		if s.mode = modeOffline; on {
+			s.mode = modeOnline
+		}
+	}
+}
 
-// WithAPIKey is the key of the host, for mode online. Default: $WANDB_API_KEY,
+// WithAPIKey is the key of the host, for uploads. Default: $WANDB_API_KEY,
 // for the host of $WANDB_BASE_URL; else what netrc has.
 func WithAPIKey(key string) Option { return func(s *settings) { s.apiKey = key } }
 

@@ -35,7 +35,7 @@ func standIn(t *testing.T, opts ...Option) (*wandbtest.Server, []Option) {
 	srv := httptest.NewServer(w)
 	t.Cleanup(w.Close)
 	t.Cleanup(srv.Close)
-	return w, append(opts, WithHost(srv.URL), WithMode("online"), WithAPIKey(wandbtest.Key), WithHTTPClient(srv.Client()))
+	return w, append(opts, WithHost(srv.URL), WithUpload(true), WithAPIKey(wandbtest.Key), WithHTTPClient(srv.Client()))
 }
 
 // All that a program wrote is at W&B when Shutdown returns, the end too, and

@@ -30,7 +30,7 @@ type settings struct {
 	tasks        []intake.TaskRule
 	parkBytes    int64
 	patience     time.Duration
-	handler      otel.ErrorHandler
+	handle       func(error)
 
 	mode, apiKey string
 	http         *http.Client
@@ -62,10 +62,10 @@ func WithAllowedHosts(baseURLs ...string) Option {
 	return func(s *settings) { s.allowedHosts = append(s.allowedHosts, baseURLs...) }
 }
 
-// WithTasks makes tasks of spans that carry no run mode: those with this name,
+// WithTaskRule makes tasks of spans that carry no run mode: those with this name,
 // in which * stands for any text. mode is "auto", "new" or "shared". Each call
 // adds a rule; the first that matches holds.
-func WithTasks(spanName, mode string) Option {
+func WithTaskRule(spanName, mode string) Option {
 	return func(s *settings) {
 		s.tasks = append(s.tasks, intake.TaskRule{SpanName: spanName, Mode: mode})
 	}
@@ -88,7 +88,7 @@ func WithPatience(d time.Duration) Option { return func(s *settings) { s.patienc
 
 // WithErrorHandler takes what the Exporter has to say while it works: that it
 // cannot write, what was kept out of every run and why. Default: [otel.Handle].
-func WithErrorHandler(h otel.ErrorHandler) Option { return func(s *settings) { s.handler = h } }
+func WithErrorHandler(handle func(error)) Option { return func(s *settings) { s.handle = handle } }
 
 // Defaults that are not W&B's.
 const (
@@ -104,7 +104,7 @@ func newSettings(opts []Option) (*settings, error) {
 		project:   cmp.Or(os.Getenv("WANDB_PROJECT"), "uncategorized"),
 		parkBytes: defaultPark,
 		patience:  defaultPatience,
-		handler:   otel.ErrorHandlerFunc(otel.Handle),
+		handle:    otel.Handle,
 		open:      openEngine,
 		mode:      modeOf(os.Getenv),
 		links:     printLine,
@@ -140,16 +140,13 @@ func (s *settings) validate() error {
 	}
 	for _, t := range s.tasks {
 		if !slices.Contains([]string{semconv.ModeAuto, semconv.ModeNew, semconv.ModeShared}, t.Mode) {
-			return fmt.Errorf("wandb in process: WithTasks(%q, %q): the mode is auto, new or shared", t.SpanName, t.Mode)
+			return fmt.Errorf("wandb in process: WithTaskRule(%q, %q): the mode is auto, new or shared", t.SpanName, t.Mode)
 		}
 	}
 	if s.parkBytes <= 0 || s.patience <= 0 {
 		return fmt.Errorf("wandb in process: WithPark is %d and WithPatience %v: both must be above zero", s.parkBytes, s.patience)
 	}
-	if s.mode != modeOnline && s.mode != modeOffline {
-		return fmt.Errorf("wandb in process: WithMode is %q: use %s or %s", s.mode, modeOnline, modeOffline)
-	}
-	if s.handler == nil {
+	if s.handle == nil {
 		return fmt.Errorf("wandb in process: WithErrorHandler is nil: give a handler, or leave the option out")
 	}
 	return nil
@@ -170,6 +167,6 @@ func (s *settings) engineConfig() engine.Config {
 		Shards:           1, // a program has few runs open at a time
 		LatestRun:        true,
 		FinishOnShutdown: true,
-		Logger:           newLogger(s.handler),
+		Logger:           newLogger(s.handle),
 	}
 }

@@ -35,7 +35,7 @@ import (
 // package or as OTLP to the Collector's component.
 func TestInProcessAndOTLPMakeTheSameRuns(t *testing.T) {
 	here, there := t.TempDir(), t.TempDir()
-	e, err := New(t.Context(), WithDir(here), WithErrorHandler(&heard{}))
+	e, err := New(t.Context(), WithDir(here), WithErrorHandler((&heard{}).Handle))
 	require.NoError(t, err)
 	c := startComponent(t, there)
 	otlpSpans, err := otlptracehttp.New(t.Context(), otlptracehttp.WithEndpointURL(c.url+"/v1/traces"))

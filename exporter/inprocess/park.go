@@ -6,8 +6,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"go.opentelemetry.io/otel"
 )
 
 // park holds the requests that could not be written, and writes them again.
@@ -18,10 +16,10 @@ import (
 // One goroutine tries, all in turn: a run that another program holds must not
 // keep back the others.
 type park struct {
-	max     int64
-	where   string
-	write   func(*request) error
-	handler otel.ErrorHandler
+	max    int64
+	where  string
+	write  func(*request) error
+	handle func(error)
 
 	mu      sync.Mutex // guards everything below
 	queue   []*request // oldest first
@@ -44,9 +42,9 @@ const (
 	lastDelay  = 5 * time.Second
 )
 
-func newPark(size int64, where string, write func(*request) error, handler otel.ErrorHandler) *park {
+func newPark(size int64, where string, write func(*request) error, handle func(error)) *park {
 	p := &park{
-		max: size, where: where, write: write, handler: handler,
+		max: size, where: where, write: write, handle: handle,
 		changed: make(chan struct{}), added: make(chan struct{}, 1), now: make(chan struct{}, 1),
 		halt: make(chan struct{}), stopped: make(chan struct{}),
 	}
@@ -75,7 +73,7 @@ func (p *park) add(r *request, why error) error {
 	poke(p.added)
 	if first {
 		// Said once, not with every request that follows it.
-		p.handler.Handle(fmt.Errorf("wandb in process: %s cannot be written; data wait in memory, and are tried again: %w", p.where, why))
+		p.handle(fmt.Errorf("wandb in process: %s cannot be written; data wait in memory, and are tried again: %w", p.where, why))
 	}
 	return nil
 }

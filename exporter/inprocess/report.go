@@ -7,26 +7,25 @@ import (
 	"slices"
 	"strings"
 
-	"go.opentelemetry.io/otel"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
 // newLogger is the engine's logger: its warnings go where a program hears of
 // telemetry's troubles, the rest nowhere.
-func newLogger(h otel.ErrorHandler) *zap.Logger {
-	return zap.New(&core{LevelEnabler: zapcore.WarnLevel, handler: h})
+func newLogger(handle func(error)) *zap.Logger {
+	return zap.New(&core{LevelEnabler: zapcore.WarnLevel, handle: handle})
 }
 
 // core is a zap core that makes an error of each entry.
 type core struct {
 	zapcore.LevelEnabler
-	handler otel.ErrorHandler
-	fields  []zapcore.Field
+	handle func(error)
+	fields []zapcore.Field
 }
 
 func (c *core) With(fields []zapcore.Field) zapcore.Core {
-	return &core{c.LevelEnabler, c.handler, slices.Concat(c.fields, fields)}
+	return &core{c.LevelEnabler, c.handle, slices.Concat(c.fields, fields)}
 }
 
 func (c *core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
@@ -45,7 +44,7 @@ func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	for _, key := range slices.Sorted(maps.Keys(m.Fields)) {
 		parts = append(parts, fmt.Sprintf("%s=%v", key, m.Fields[key]))
 	}
-	c.handler.Handle(errors.New(strings.Join(parts, " ")))
+	c.handle(errors.New(strings.Join(parts, " ")))
 	return nil
 }
 
