@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-
 	"hash/crc32"
 	"os"
 	"path/filepath"
