@@ -38,7 +38,11 @@ var configs = map[string]struct {
 }{
 	"laptop.yaml": {},
 	"wandb.yaml":  {online: true},
+	"shared.yaml": {online: true, overlays: []string{anyProbePort}},
 }
+
+// anyProbePort has the health check listen where nobody else does.
+const anyProbePort = "yaml:extensions::health_check::endpoint: localhost:0"
 
 // standIn is a W&B, and the variables of W&B's own client that say so.
 func standIn(t *testing.T) (*wandbtest.Server, []string) {
@@ -65,6 +69,43 @@ func TestRunsGoToWandb(t *testing.T) {
 	assert.Equal(t, "ada/digits", run.Entity+"/"+run.Project)
 	c.Stop(t)
 	assert.Contains(t, c.Said(), "View run")
+	assert.NotContains(t, c.Said(), wandbtest.Key)
+	assert.Empty(t, w.Violations())
+}
+
+// Each client's runs go to W&B with the key that it brings, and are its own.
+func TestClientsBringTheirKeys(t *testing.T) {
+	const other = "local-2222222222222222222222222222222222222222"
+	w := wandbtest.New(wandbtest.Options{APIKeys: []string{wandbtest.Key, other}})
+	srv := httptest.NewServer(w)
+	t.Cleanup(w.Close)
+	t.Cleanup(srv.Close)
+	c := start(t, "shared.yaml", []string{"WANDB_BASE_URL=" + srv.URL}, anyProbePort, "yaml:exporters::wandb::finish::linger: 10ms")
+	send := func(key, id string, span byte) {
+		traces := oneSpan("train")
+		s := traces.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0)
+		s.SetSpanID([8]byte{span})
+		s.Attributes().PutStr("wandb.run.mode", "auto")
+		s.Attributes().PutStr("wandb.run.id", id)
+		row := s.Events().AppendEmpty()
+		row.SetName("wandb.log")
+		row.Attributes().PutInt("span", int64(span))
+		c.postHTTP(t, "/v1/traces", marshal(t, ptraceotlp.NewExportRequestFromTraces(traces).MarshalProto), "x-wandb-api-key", key)
+	}
+	send(wandbtest.Key, "mine", 1)
+	send(other, "theirs", 2)
+	send(other, "mine", 3) // kept out, and the sender is not told: it would send it again
+	require.Eventually(t, func() bool {
+		all := w.Runs()
+		return len(all) == 2 && all[0].State == "finished" && all[1].State == "finished"
+	}, collectortest.Patience, 10*time.Millisecond)
+	c.Stop(t)
+	for _, run := range w.Runs() {
+		require.Len(t, run.History, 1, run.ID)
+		assert.Contains(t, run.History[0].Text, map[string]string{"mine": `"span":1`, "theirs": `"span":2`}[run.ID])
+	}
+	assert.Contains(t, c.Said(), "foreign_client")
+	assert.NotContains(t, c.Said(), other)
 	assert.NotContains(t, c.Said(), wandbtest.Key)
 	assert.Empty(t, w.Violations())
 }
@@ -182,12 +223,18 @@ func start(t *testing.T, config string, env []string, overlays ...string) *colle
 	return &collector{site.StartReady(t), site}
 }
 
-// postHTTP sends an OTLP request over HTTP.
-func (c *collector) postHTTP(t *testing.T, path string, request []byte) {
+// postHTTP sends an OTLP request over HTTP, with headers as name and value.
+func (c *collector) postHTTP(t *testing.T, path string, request []byte, headers ...string) {
 	t.Helper()
 	require.NotEmpty(t, c.HTTP(), "the collector listens for no OTLP over HTTP")
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: collectortest.Patience}
-	response, err := client.Post("http://"+c.HTTP()+path, "application/x-protobuf", bytes.NewReader(request))
+	post, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+c.HTTP()+path, bytes.NewReader(request))
+	require.NoError(t, err)
+	post.Header.Set("Content-Type", "application/x-protobuf")
+	for i := 0; i < len(headers); i += 2 {
+		post.Header.Set(headers[i], headers[i+1])
+	}
+	response, err := client.Do(post)
 	require.NoError(t, err)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
