@@ -409,3 +409,42 @@ func TestQueuesKeepTheirOrder(t *testing.T) {
 		q.remove(want)
 	}
 }
+
+// One run logs a row each second, nine are quiet and say so often, and W&B says
+// nothing of limits: the rows are hardly kept waiting, since heartbeats take what
+// rows leave.
+func TestHeartbeatsLeaveRoomForRows(t *testing.T) {
+	inSite(t, func(s *site) {
+		ctx, cancel := context.WithTimeout(s.Context(), 20*time.Minute)
+		defer cancel()
+		var wg sync.WaitGroup
+		for i := range 9 {
+			wg.Go(func() {
+				for {
+					_ = s.send(ctx, fmt.Sprintf("idle%d", i), upload.Heartbeat, true)
+					select {
+					case <-time.After(10 * time.Second):
+					case <-ctx.Done():
+						return
+					}
+				}
+			})
+		}
+		time.Sleep(5 * time.Minute) // those that nobody heard of go at once
+		rows := time.NewTicker(1010 * time.Millisecond)
+		defer rows.Stop()
+		var waited time.Duration
+		for range 600 {
+			<-rows.C
+			asked := time.Now()
+			if s.send(ctx, "busy", upload.Lines, true) == nil {
+				waited = max(waited, time.Since(asked))
+			}
+		}
+		cancel()
+		wg.Wait()
+		t.Logf("a row waited for %s at most, beside %d heartbeats", waited, s.count("")-s.count("busy"))
+		assert.Less(t, waited, 100*time.Millisecond)
+		assert.Greater(t, s.count("idle0"), 4, "but they are heard of")
+	})
+}
