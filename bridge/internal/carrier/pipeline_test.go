@@ -568,7 +568,7 @@ func TestShutdownSaysWhatIsLeftAndWhere(t *testing.T) {
 	for _, tt := range []struct {
 		name, dir, says string
 	}{
-		{"files", "x", "sent by the next program"},
+		{"files", "x", "/x`"},
 		{"memory", "", "lost when the program ends"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,13 +1,13 @@
 package intake
 
 import (
-	"path"
 	"strings"
 	"unicode/utf8"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/wildcard"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
 	"github.com/otel-wandb/otel-wandb/internal/semconv"
 )
@@ -85,7 +85,7 @@ func (r *reader) wandb(a *attributes, key string, v pcommon.Value) {
 			a.start = *n
 		}
 	case semconv.Host:
-		a.asked.Host = strings.TrimRight(v.AsString(), "/")
+		a.asked.Host = runid.Host(v.AsString())
 	case semconv.Entity:
 		a.asked.Entity = v.AsString()
 	case semconv.Project:
@@ -285,19 +285,10 @@ func environment(m pcommon.Map) *run.Environment {
 // rule is the mode that a task rule gives a span; empty: none matches.
 func (o *Options) rule(spanName, scopeName string) string {
 	for _, r := range o.Rules {
-		if wild(r.SpanName, spanName) && wild(r.ScopeName, scopeName) {
+		if (r.SpanName == "" || wildcard.Match(r.SpanName, spanName)) &&
+			(r.ScopeName == "" || wildcard.Match(r.ScopeName, scopeName)) {
 			return r.Mode
 		}
 	}
 	return ""
-}
-
-func wild(pattern, name string) bool {
-	if pattern == "" {
-		return true
-	}
-	// A span's name may hold slashes, at which path.Match would stop.
-	pattern, name = strings.ReplaceAll(pattern, "/", "\x01"), strings.ReplaceAll(name, "/", "\x01")
-	ok, err := path.Match(pattern, name)
-	return ok && err == nil
 }

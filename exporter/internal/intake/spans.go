@@ -82,7 +82,7 @@ func (r *reader) ordinary(a *attributes, s *placement.Subject, p *Payload, span 
 	body := make([]run.Item, 0, span.Events().Len())
 	for i, ev := range span.Events().All() {
 		body = r.event(body, p, at.position(i+1), ev.Name(), nanos(ev.Timestamp()), ev.Attributes(), nil)
-		s.Events = s.Events || strings.HasPrefix(ev.Name(), semconv.Prefix)
+		s.Events = s.Events || strings.HasPrefix(ev.Name(), semconv.Prefix) || slices.Contains(r.opts.MetricEvents, ev.Name())
 	}
 	s.Events = s.Events || len(a.config) > 0 || len(a.summary) > 0
 	rootless := mode == 0 && s.Stamp == nil && s.Parent == (placement.SpanID{}) && !r.opts.RootlessOff && s.Events
