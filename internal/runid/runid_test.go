@@ -72,7 +72,7 @@ func TestA7_WhoDecides(t *testing.T) {
 }
 
 func TestProjectError(t *testing.T) {
-	for _, bad := range []string{"../../etc", "a/b", "a:b", "..", strings.Repeat("x", 129), "a\xff", "a\nb"} {
+	for _, bad := range []string{"../../etc", "a/b", "a:b", "..", strings.Repeat("x", 129), "a\xff", "a\nb", " ", "\t"} {
 		assert.NotEmpty(t, ProjectError(bad), "%q", bad)
 	}
 	for _, good := range []string{"", "my-project", "mein Projekt 🚀"} {

@@ -35,11 +35,11 @@ type attributes struct {
 	replayed                   bool
 	exitCode, processCode      *int64
 
-	carrier        bool
-	task, parent   string
-	spanName       string
-	writer         string
-	hasConfigAttrs bool
+	carrier      bool
+	task, parent string
+	spanName     string
+	writer       string
+	bad          []run.Drop // what cannot be as it was said
 }
 
 func (r *reader) attributes(m pcommon.Map) (a attributes) {
@@ -64,6 +64,11 @@ func (r *reader) read(a *attributes, m pcommon.Map) {
 			a.replayed = v.Type() == pcommon.ValueTypeBool && v.Bool() || v.AsString() == "true"
 		case key == semconv.ProcessExitCode:
 			a.processCode = integer(v)
+		}
+	}
+	for _, b := range []*builder{&r.config, &r.summary} {
+		for _, key := range b.cut() {
+			a.bad = append(a.bad, run.Drop{Reason: DropBadAttribute, Items: 1, Text: deepText(key)})
 		}
 	}
 	a.summary = r.summary.take()
@@ -129,11 +134,18 @@ func (r *reader) wandb(a *attributes, key string, v pcommon.Value) {
 	case semconv.ExitCode:
 		a.exitCode = integer(v)
 	default:
-		if rest, ok := strings.CutPrefix(key, semconv.ConfigPrefix); ok && rest != "" {
-			r.config.add(cleanKey(rest), nil, v)
-			a.hasConfigAttrs = true
-		} else if rest, ok := strings.CutPrefix(key, semconv.SummaryPrefix); ok && rest != "" {
-			r.summary.add(cleanKey(rest), nil, v)
+		to := &r.config
+		name, ok := strings.CutPrefix(key, semconv.ConfigPrefix)
+		if !ok {
+			to = &r.summary
+			name, ok = strings.CutPrefix(key, semconv.SummaryPrefix)
+		}
+		switch {
+		case !ok:
+		case name == "":
+			a.bad = append(a.bad, run.Drop{Reason: DropBadAttribute, Items: 1, Text: "attribute " + clip(key) + " names no key behind its dot, and is left out: name it"})
+		default:
+			to.add(cleanKey(name), nil, v)
 		}
 	}
 }

@@ -73,6 +73,6 @@ const (
 	DropBadStamp     = "bad_stamp"
 	DropUnknownEvent = "unknown_event"
 	DropUnsupported  = "unsupported_event"
-	DropBadAttribute = "bad_attribute"
+	DropBadAttribute = run.DropBadAttribute
 	DropBadMetric    = "bad_metric"
 )
