@@ -14,7 +14,8 @@ import (
 )
 
 // Log logs one row of metrics: numbers, bools, text, and slices, maps and
-// structs of these. Names are literal: a dot does not nest, and a slash makes a
+// structs of these. An error is its text, a [time.Duration] as in "1.5s", a
+// [time.Time] as in RFC 3339; all else is what [encoding/json] makes of it. Names are literal: a dot does not nest, and a slash makes a
 // section of charts ("val/loss"). A value that cannot be JSON is left out.
 //
 //	run.Log(map[string]any{"loss": 0.5, "val/accuracy": 0.9})

@@ -1,10 +1,10 @@
 package bridge
 
 import (
-	"strings"
-
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/otel-wandb/otel-wandb/internal/runid"
 )
 
 // TaskOption changes one task: see [StartTask] and [Task]. Every
@@ -57,7 +57,7 @@ func WithEntity(entity string) ConfigOption {
 // $WANDB_BASE_URL, else the collector's. Set it only where a program writes to
 // more than one server; the collector must allow each.
 func WithHost(baseURL string) ConfigOption {
-	return configOption(func(s *scope) { s.coords.Host = strings.TrimRight(baseURL, "/") })
+	return configOption(func(s *scope) { s.coords.Host = runid.Host(baseURL) })
 }
 
 // WithRunID asks for a run by its id: it is opened, or, where it exists,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os/exec"
 	"runtime"
 	"sync"
@@ -46,6 +47,14 @@ func TestLog(t *testing.T) {
 		want row
 	}{
 		{"Log", func() { run.Log(map[string]any{"loss": 0.5, "n": 2, "ok": true, "s": "x"}) }, row{values: map[string]any{"loss": 0.5, "n": int64(2), "ok": true, "s": "x"}}},
+		{"an error, a time", func() {
+			run.Log(map[string]any{
+				"err": fmt.Errorf("no loss: %w", errBoom), "nil": (*fs.PathError)(nil), "took": 1500 * time.Millisecond,
+				"at": time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC), "all": []any{errBoom}, "in": map[string]any{"err": errBoom}, "month": time.May,
+			})
+		}, row{values: map[string]any{
+			"err": "no loss: boom", "nil": "<nil>", "took": "1.5s", "at": "2026-11-23T10:00:00Z", "all": []attribute.Value{attribute.StringValue("boom")}, "in": []attribute.KeyValue{attribute.String("err", "boom")}, "month": int64(5),
+		}}},
 		{"LogStep", func() { run.LogStep(7, map[string]any{"loss": 0.5}) }, row{step: 7, hasStep: true, values: map[string]any{"loss": 0.5}}},
 		{"LogAttrs", func() { run.LogAttrs(attribute.Float64("loss", 0.5)) }, row{values: map[string]any{"loss": 0.5}}},
 		{"LogAttrs, step first", func() { run.LogAttrs(Step(7), attribute.Float64("loss", 0.5)) }, row{step: 7, hasStep: true, values: map[string]any{"loss": 0.5}}},

@@ -161,7 +161,9 @@ func WithTracerProvider(tp trace.TracerProvider) SetupOption {
 // WithDir keeps what the collector has not taken yet in a folder, from which the
 // next program to use it sends what a killed one left, to its own collector.
 // Default: a folder for each endpoint under $WANDB_DIR/wandb/outbox, or in the
-// user's cache; with [WithSink] none. "" is memory only.
+// user's cache; with [WithSink] none. "" is memory only. What was meant for an
+// endpoint that no program uses any more, `otel-wandb sync --outbox` puts on its
+// runs.
 func WithDir(dir string) SetupOption { return setupOption(func(c *setupConfig) { c.dir = &dir }) }
 
 // WithMaxBytes bounds what waits for the collector, in the folder of [WithDir] or

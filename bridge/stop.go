@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strings"
 	"sync"
 	"time"
 
@@ -77,7 +76,7 @@ func (b *Bridge) heard(host, entity, project, id string) {
 	for _, r := range b.openRuns() {
 		c := r.coords
 		if c.ID == id && agree(c.Entity, entity) && agree(c.Project, project) &&
-			agree(strings.TrimRight(c.Host, "/"), strings.TrimRight(host, "/")) {
+			agree(c.Host, runid.Host(host)) {
 			r.stop()
 		}
 	}

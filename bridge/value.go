@@ -94,6 +94,11 @@ func nested(field string, v any, depth int) (attribute.Value, error) {
 	case map[string]any:
 		return mapOf(field, v, depth)
 	}
+	if err, ok := v.(error); ok {
+		if _, ok := v.(json.Marshaler); !ok {
+			return attribute.StringValue(fmt.Sprint(err)), nil // which also takes nil pointers
+		}
+	}
 	return viaJSON(field, v, depth)
 }
 

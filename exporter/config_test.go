@@ -94,7 +94,6 @@ func TestInvalidConfigs(t *testing.T) {
 		"rootless":            {"`rootless` is \"close\"", "use open or off"},
 		"task_mode":           {"`tasks[0].mode` is \"sometimes\"", "use auto or new or shared"},
 		"task_matches_all":    {"`tasks[0]` matches every span", "`span_name` or a `scope_name`"},
-		"task_pattern":        {"`tasks[0]`: \"a[\" is no pattern"},
 		"placement_by":        {"`placement::by` is \"guess\"", "use ancestors or stamped_only"},
 		"unknown_parent":      {"`placement::unknown_parent` is \"drop\"", "use wait or open"},
 		"fsync":               {"`fsync` is \"sometimes\"", "use never or interval or always"},
@@ -112,7 +111,7 @@ func TestInvalidConfigs(t *testing.T) {
 		"credentials_host":    {"`credentials[0].host`", "no W&B URL"},
 		"max_behind":          {"`upload::max_behind_mib` is -1"},
 		"upload_endpoint":     {"`upload::http::endpoint`", "`host`"},
-		"allowed_projects":    {"`allowed_projects[0]`", "no pattern"},
+		"allowed_projects":    {"`allowed_projects[0]` is empty", "give a name"},
 		"duration_text":       {"finish.linger", "invalid duration"},
 		"duration_unit":       {"`run::idle_timeout` is 3.6µs", "a duration with a unit"},
 		"metric_events":       {"`metric_events[0]` is \"wandb.log\"", "`metric_events[1]` is \"\"", "other span events"},
@@ -149,7 +148,7 @@ func TestEngineConfig(t *testing.T) {
 	assert.Equal(t, "/data/runs", e.Dir)
 	assert.Equal(t, placement.Config{
 		Default:         runid.Coordinates{Host: "https://wandb.example", Entity: "ada", Project: "digits"},
-		AllowedHosts:    []string{"https://api.wandb.ai", "http://localhost:8080"},
+		AllowedHosts:    []string{"https://api.wandb.ai", "http://localhost:8080/"},
 		AllowedEntities: []string{"team-*"}, AllowedProjects: []string{"mnist", "cifar-*"},
 		StampedOnly: true, OpenUnknown: true, Settle: 10 * time.Second, Retention: 2 * time.Hour,
 		Links: 5 * time.Minute, MaxLinks: 1000,

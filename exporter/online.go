@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"path"
-	"strings"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/confighttp"
@@ -85,19 +83,16 @@ func (c *Config) validateOnline(bad func(format string, args ...any)) {
 		names []string
 	}{{"allowed_entities", c.AllowedEntities}, {"allowed_projects", c.AllowedProjects}} {
 		for i, name := range l.names {
-			if _, err := path.Match(name, ""); err != nil || name == "" {
-				bad("`%s[%d]` is %q, which is no pattern: give a name, in which * stands for any text", l.key, i, name)
+			if name == "" {
+				bad("`%s[%d]` is empty: give a name, in which * stands for any text", l.key, i)
 			}
 		}
 	}
 }
 
-// baseURL is a host as runs are named by it.
-func baseURL(host string) string { return strings.TrimRight(host, "/") }
-
 // clients are the ways to W&B that the configuration allows.
 func (c *Config) clients(ctx context.Context, host component.Host, set component.TelemetrySettings, version string) (*online.Clients, error) {
-	own := baseURL(c.Host)
+	own := runid.Host(c.Host)
 	all := &online.Clients{
 		Trusted: own, Authenticated: c.Upload.HTTP.Auth.HasValue(), ByClient: c.ClientAPIKey != "",
 		Warn: func(err error) { set.Logger.Warn("netrc is passed over", zap.Error(err)) },
@@ -110,7 +105,7 @@ func (c *Config) clients(ctx context.Context, host component.Host, set component
 		}}),
 	}
 	for _, cr := range append(c.Credentials, Credential{APIKey: c.APIKey, IdentityTokenFile: c.IdentityTokenFile}) {
-		at := baseURL(cr.Host)
+		at := runid.Host(cr.Host)
 		if at == "" {
 			at = own
 		}
@@ -151,7 +146,7 @@ func (s *shared) online(ctx context.Context, host component.Host) (*online.Onlin
 	if err != nil {
 		return nil, err
 	}
-	own := runid.Coordinates{Host: baseURL(s.cfg.Host), Entity: s.cfg.Entity}
+	own := runid.Coordinates{Host: runid.Host(s.cfg.Host), Entity: s.cfg.Entity}
 	client, _, err := clients.Way(own, "")
 	if err != nil && s.cfg.ClientAPIKey == "" {
 		return nil, fmt.Errorf("`mode: online`: %w; `mode: offline` writes runs to disk only", err)

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/online"
@@ -38,7 +37,7 @@ func (s *settings) online(stops *stops) (*online.Online, error) {
 	if s.mode != modeOnline {
 		return nil, nil
 	}
-	own := strings.TrimRight(s.host, "/")
+	own := runid.Host(s.host)
 	client := s.http
 	if client == nil {
 		transport := http.DefaultTransport.(*http.Transport).Clone()

@@ -104,7 +104,7 @@ func TestOnlineLater(t *testing.T) {
 	w.Script("UpsertBucket")
 
 	p = newProgram(t, dir, opts...)
-	require.Eventually(t, func() bool { all := w.Runs(); return len(all) == 1 && all[0].State == "finished" }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { all := w.Runs(); return len(all) == 1 && all[0].State == "finished" }, time.Minute, 10*time.Millisecond)
 	p.shutdown(t.Context(), t)
 	assert.Len(t, w.Runs()[0].History, 4)
 }
@@ -119,14 +119,14 @@ func TestStopIsHeard(t *testing.T) {
 	_ = ctx
 	sink := p.exporter.Sink()
 	require.NoError(t, sink.Export(t.Context(), aTask(t)))
-	require.Eventually(t, func() bool { return len(w.Runs()) == 1 }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.Runs()) == 1 }, time.Minute, 10*time.Millisecond)
 	run := w.Runs()[0]
 	require.True(t, w.Stop(run.Entity, run.Project, run.ID))
 	require.NoError(t, sink.Export(t.Context(), aTask(t)))
 	select {
 	case got := <-heard:
 		assert.Equal(t, run.Project+"/"+run.ID, got)
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("nobody was told")
 	}
 	span.End()

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -153,15 +152,11 @@ func (s *settings) validate() error {
 }
 
 func (s *settings) engineConfig() engine.Config {
-	hosts := make([]string, 0, len(s.allowedHosts))
-	for _, h := range s.allowedHosts {
-		hosts = append(hosts, strings.TrimRight(h, "/"))
-	}
 	return engine.Config{
 		Dir: s.dir,
 		Placement: placement.Config{
-			Default:      runid.Coordinates{Host: strings.TrimRight(s.host, "/"), Entity: s.entity, Project: s.project},
-			AllowedHosts: hosts,
+			Default:      runid.Coordinates{Host: runid.Host(s.host), Entity: s.entity, Project: s.project},
+			AllowedHosts: s.allowedHosts,
 		},
 		Intake:           intake.Options{Rules: s.tasks, MetricEvents: s.metricEvents},
 		Shards:           1, // a program has few runs open at a time

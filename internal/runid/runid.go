@@ -168,6 +168,8 @@ func ProjectError(project string) string {
 		return "is not valid UTF-8"
 	case strings.ContainsAny(project, `/\#?%:`):
 		return `holds one of / \ # ? % :`
+	case project != "" && strings.TrimSpace(project) == "":
+		return "is blank"
 	case project == "." || project == "..":
 		return "is a relative path"
 	case strings.ContainsFunc(project, unicode.IsControl):

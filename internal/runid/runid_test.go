@@ -72,7 +72,7 @@ func TestA7_WhoDecides(t *testing.T) {
 }
 
 func TestProjectError(t *testing.T) {
-	for _, bad := range []string{"../../etc", "a/b", "a:b", "..", strings.Repeat("x", 129), "a\xff", "a\nb"} {
+	for _, bad := range []string{"../../etc", "a/b", "a:b", "..", strings.Repeat("x", 129), "a\xff", "a\nb", " ", "\t"} {
 		assert.NotEmpty(t, ProjectError(bad), "%q", bad)
 	}
 	for _, good := range []string{"", "my-project", "mein Projekt 🚀"} {
@@ -83,4 +83,26 @@ func TestProjectError(t *testing.T) {
 func TestBase(t *testing.T) {
 	assert.Equal(t, "r-a", Base("r", "a", "t", "s"))
 	assert.Equal(t, "t-s", Base("r", "", "t", "s"), "half a Flyte name is none")
+}
+
+func TestHost(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                            "",
+		"https://api.wandb.ai":        "https://api.wandb.ai",
+		"https://api.wandb.ai/":       "https://api.wandb.ai",
+		"HTTPS://API.WANDB.AI:443":    "https://api.wandb.ai",
+		"https://api.wandb.ai:443//":  "https://api.wandb.ai",
+		"http://wandb.lan:80":         "http://wandb.lan",
+		"http://wandb.lan:443":        "http://wandb.lan:443",
+		"http://Wandb.lan:8080/":      "http://wandb.lan:8080",
+		"https://wandb.lan:/":         "https://wandb.lan",
+		"https://[::1]:443":           "https://[::1]",
+		"https://[::1]:8443":          "https://[::1]:8443",
+		"https://Wandb.lan/Some/Path": "https://wandb.lan/Some/Path", // a path has case
+		"no URL: At all/":             "no URL: At all",
+		"API.WANDB.AI":                "API.WANDB.AI",
+	} {
+		assert.Equal(t, want, Host(in), "%q", in)
+		assert.Equal(t, want, Host(want), "%q: once is enough", in)
+	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"github.com/otel-wandb/otel-wandb/internal/runid"
 )
 
 // DefaultBaseURL is W&B's own server.
@@ -15,7 +17,7 @@ func ParseBaseURL(text string) (*url.URL, error) {
 	if text == "" {
 		text = DefaultBaseURL
 	}
-	u, err := url.Parse(strings.TrimRight(text, "/"))
+	u, err := url.Parse(runid.Host(text))
 	if err != nil {
 		return nil, errors.New("the W&B URL cannot be parsed: give one such as " + DefaultBaseURL) // err quotes all of it
 	}

@@ -208,7 +208,7 @@ func (p *Pipeline) fate() string {
 	if p.cfg.Dir == "" {
 		return " and lost when the program ends: give Flush and Shutdown more time, or the pipeline a folder"
 	}
-	return " and sent by the next program that uses that folder"
+	return " and sent by the next program that uses that folder, or by `otel-wandb sync --outbox " + p.cfg.Dir + "`"
 }
 
 // Shutdown flushes, as long as ctx lets it, and ends the pipeline. What is not

@@ -48,7 +48,7 @@ out or dropped, and the output says what to do; 1 the input cannot be read.`,
 			if err := oneOf("placement", by, "ancestors", "stamped_only"); err != nil {
 				return err
 			}
-			where.Host = strings.TrimRight(where.Host, "/")
+			where.Host = runid.Host(where.Host)
 			var opts explain.Options
 			opts.Placement.Default, opts.Placement.AllowedHosts = where, allowed
 			opts.Placement.StampedOnly = by == "stamped_only"

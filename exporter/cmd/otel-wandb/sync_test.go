@@ -33,7 +33,7 @@ type offline struct {
 	dir    string
 	server *wandbtest.Server
 	url    string
-	before atomic.Pointer[func()] // is called with each request
+	before atomic.Pointer[func() (served func())] // is called with each request, and what it gives behind it
 }
 
 // newOffline writes runs of so many rows.
@@ -41,7 +41,7 @@ func newOffline(t *testing.T, rows map[string]int) *offline {
 	o := &offline{T: t, dir: t.TempDir(), server: wandbtest.New(wandbtest.Options{StreamLimit: wandbtest.Limit{Requests: 1e6, Window: time.Minute}})}
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if before := o.before.Load(); before != nil {
-			(*before)()
+			defer (*before)()()
 		}
 		o.server.ServeHTTP(w, r)
 	}))
@@ -145,13 +145,15 @@ func TestSyncGoesOnAfterASignal(t *testing.T) {
 				var out bytes.Buffer
 				c := o.tool(&out, "sync", "--parallel", "1")
 				requests := make(chan struct{}, 100)
-				goOn := make(chan struct{})
+				goOn, taken := make(chan struct{}), make(chan struct{})
 				var seen atomic.Int64
-				hold := func() {
-					if seen.Add(1) == int64(nth) {
-						requests <- struct{}{}
-						<-goOn // the server takes it when the tool is gone
+				hold := func() func() {
+					if seen.Add(1) != int64(nth) {
+						return func() {}
 					}
+					requests <- struct{}{}
+					<-goOn // the server takes it when the tool is gone
+					return func() { close(taken) }
 				}
 				o.before.Store(&hold)
 				require.NoError(t, c.Start())
@@ -159,6 +161,7 @@ func TestSyncGoesOnAfterASignal(t *testing.T) {
 				require.NoError(t, c.Process.Signal(sig))
 				_ = c.Wait()
 				close(goOn)
+				<-taken // before the next sync, or it would be in the midst of it
 				if sig == syscall.SIGKILL {
 					assert.Equal(t, -1, c.ProcessState.ExitCode())
 				} else {

@@ -149,7 +149,7 @@ func badInputs() []badInput {
 			}
 			s.Events().At(0).Attributes().PutStr("", "x")
 			s.Events().AppendEmpty().SetName("")
-		}, drop: map[string]int64{"bad_attribute": 1}, runs: []string{task}, rows: 1},
+		}, drop: map[string]int64{"bad_attribute": 3}, runs: []string{task}, rows: 1},
 		{name: "a row of nothing", span: row(func(m pcommon.Map) { m.Clear() }), drop: map[string]int64{"empty_row": 1}, runs: []string{task}},
 		{name: "reserved keys", span: row(func(m pcommon.Map) { m.PutInt("_step", 7) }), drop: map[string]int64{"reserved_key": 1}, runs: []string{task}, rows: 1},
 		{name: "an unknown event", span: func(s ptrace.Span) { s.Events().AppendEmpty().SetName("wandb.lgo") }, drop: map[string]int64{"unknown_event": 1}, runs: []string{task}, rows: 1},
@@ -165,7 +165,7 @@ func badInputs() []badInput {
 			deep(s.Attributes().PutEmpty(semconv.ConfigPrefix+"deep"), 200)
 			deep(s.Attributes().PutEmpty(semconv.SummaryPrefix+"deep"), 200)
 			deep(s.Attributes().PutEmpty(semconv.RunMode), 200) // a mode that is a tree
-		}, drop: map[string]int64{"unknown_mode": 1}, runs: []string{task}, rows: 1},
+		}, drop: map[string]int64{"unknown_mode": 1, "bad_attribute": 3}, runs: []string{task}, rows: 1},
 		{name: "100,000 events in a span", span: func(s ptrace.Span) {
 			rowEvents(s, time.Unix(1, 0), 1, 100_000, 0)
 		}, runs: []string{task}, rows: 100_000},
@@ -203,7 +203,7 @@ func badInputs() []badInput {
 		{name: "a row record 200 levels deep", logs: func(rec plog.LogRecord) {
 			rec.SetEventName(semconv.EventLog)
 			deep(rec.Body(), 200)
-		}, runs: []string{"logged"}, rows: 1},
+		}, drop: map[string]int64{"bad_attribute": 1}, runs: []string{"logged"}, rows: 1},
 		{name: "a row record without a map", logs: func(rec plog.LogRecord) {
 			rec.SetEventName(semconv.EventLog)
 			rec.Body().SetStr("loss=1")

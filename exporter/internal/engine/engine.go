@@ -227,11 +227,11 @@ func (e *Engine) dispatch(req *request, out placement.Outcome) {
 	}
 	for _, u := range out.WaitingFull {
 		e.count.drop(DropWaitingFull, 1, fmt.Sprintf(
-			"span %q of trace %s cannot wait for its ancestors, because too much waits already: raise `placement.max_waiting_mib`, or stamp spans so that they need not wait", u.Subject.Name, u.Subject.Trace))
+			"%s cannot wait for its ancestors, because too much waits already: raise `placement.max_waiting_mib`, or stamp spans so that they need not wait", u.Subject.Who()))
 	}
 	for _, u := range out.LinksFull {
 		e.count.drop(DropLinksFull, 1, fmt.Sprintf(
-			"span %q of trace %s is not remembered, because too many are: spans under it may not find their run; raise `placement.max_links`", u.Subject.Name, u.Subject.Trace))
+			"%s is not remembered, because too many are: spans under it may not find their run; raise `placement.max_links`", u.Subject.Who()))
 	}
 	e.count.add(CountLinksGone, int64(out.LinksEvicted))
 	b := builder{req: req, expect: len(out.Placed)}
@@ -317,7 +317,7 @@ func (e *Engine) countDrops(s *placement.Subject, p *intake.Payload) {
 	for _, d := range p.Drops {
 		text := d.Text
 		if s.Span != (placement.SpanID{}) {
-			text = fmt.Sprintf("span %q of trace %s: %s", s.Name, s.Trace, text)
+			text = s.Who() + ": " + text
 		}
 		e.count.drop(d.Reason, d.Items, text)
 	}
@@ -345,15 +345,15 @@ func (e *Engine) unplaced(s *placement.Subject, p *intake.Payload, placed *place
 		return true // console and the like of other programs: no drop
 	}
 	reason, text := DropNoTask, fmt.Sprintf(
-		"span %q of trace %s logs to W&B, but neither it nor an ancestor is a task: put the attribute wandb.run.mode=auto on the span that should be the run", s.Name, s.Trace)
+		"%s logs to W&B, but neither it nor an ancestor is a task: put the attribute wandb.run.mode=auto on the span that should be the run", s.Who())
 	switch placed.Rule {
 	case placement.RuleNoSpan:
 		reason, text = DropNoSpan, "a span without an id, or a log record with a wandb event and no span, is on no run: emit records with the context of their task's span, or stamp them"
 	case placement.RuleParentMissing:
 		reason, text = DropParentMissing, fmt.Sprintf(
-			"span %q of trace %s logs to W&B, but one of its ancestors never came, so its run is not known: send the whole trace through this exporter, or stamp spans", s.Name, s.Trace)
+			"%s logs to W&B, but one of its ancestors never came, so its run is not known: send the whole trace through this exporter, or stamp spans", s.Who())
 	case placement.RuleCycle:
-		reason, text = DropCycle, fmt.Sprintf("span %q of trace %s is its own ancestor: mend the instrumentation that made it", s.Name, s.Trace)
+		reason, text = DropCycle, s.Who()+" is its own ancestor: mend the instrumentation that made it"
 	}
 	e.count.drop(reason, max(len(p.Items), 1), text)
 	return true

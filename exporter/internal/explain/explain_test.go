@@ -85,7 +85,7 @@ func TestReadErrorsSayWhereAndWhatToDo(t *testing.T) {
 		{"nothing", "", "trace.json is empty: give it OTLP in JSON"},
 		{"no JSON", "hello", "trace.json: JSON value 1, at byte 0: invalid character 'h'"},
 		{"another JSON", `{"resourceSpans":[]} {"data":[]}`, "trace.json: JSON value 2, at byte 20: neither resourceSpans nor resourceLogs nor resourceMetrics is in it: this is no OTLP request"},
-		{"an array", `[]`, "each value must be an object with resourceSpans, resourceLogs or resourceMetrics"},
+		{"an array", `[]`, "trace.json: JSON value 1, at byte 0: it is no object: each value must be one with resourceSpans, resourceLogs or resourceMetrics"},
 		{"cut off", `{"resourceSpans":[{`, "unexpected EOF"},
 		{"a span id that is none", `{"resourceSpans":[{"scopeSpans":[{"spans":[{"spanId":"xyz"}]}]}]}`, "JSON value 1, at byte 0: spans: "},
 	} {

@@ -47,8 +47,8 @@ func request(raw json.RawMessage, to Sink) error {
 		Logs    json.RawMessage `json:"resourceLogs"`
 		Metrics json.RawMessage `json:"resourceMetrics"`
 	}
-	if err := json.Unmarshal(raw, &kind); err != nil {
-		return fmt.Errorf("%w: each value must be an object with resourceSpans, resourceLogs or resourceMetrics", err)
+	if json.Unmarshal(raw, &kind) != nil { // raw is JSON, so it can only be of another kind
+		return errors.New("it is no object: each value must be one with resourceSpans, resourceLogs or resourceMetrics")
 	}
 	switch {
 	case kind.Spans != nil:

@@ -1,13 +1,13 @@
 package intake
 
 import (
-	"path"
 	"strings"
 	"unicode/utf8"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/wildcard"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
 	"github.com/otel-wandb/otel-wandb/internal/semconv"
 )
@@ -35,11 +35,11 @@ type attributes struct {
 	replayed                   bool
 	exitCode, processCode      *int64
 
-	carrier        bool
-	task, parent   string
-	spanName       string
-	writer         string
-	hasConfigAttrs bool
+	carrier      bool
+	task, parent string
+	spanName     string
+	writer       string
+	bad          []run.Drop // what cannot be as it was said
 }
 
 func (r *reader) attributes(m pcommon.Map) (a attributes) {
@@ -66,6 +66,11 @@ func (r *reader) read(a *attributes, m pcommon.Map) {
 			a.processCode = integer(v)
 		}
 	}
+	for _, b := range []*builder{&r.config, &r.summary} {
+		for _, key := range b.cut() {
+			a.bad = append(a.bad, run.Drop{Reason: DropBadAttribute, Items: 1, Text: deepText(key)})
+		}
+	}
 	a.summary = r.summary.take()
 	a.config = r.config.take()
 }
@@ -85,7 +90,7 @@ func (r *reader) wandb(a *attributes, key string, v pcommon.Value) {
 			a.start = *n
 		}
 	case semconv.Host:
-		a.asked.Host = strings.TrimRight(v.AsString(), "/")
+		a.asked.Host = runid.Host(v.AsString())
 	case semconv.Entity:
 		a.asked.Entity = v.AsString()
 	case semconv.Project:
@@ -129,11 +134,18 @@ func (r *reader) wandb(a *attributes, key string, v pcommon.Value) {
 	case semconv.ExitCode:
 		a.exitCode = integer(v)
 	default:
-		if rest, ok := strings.CutPrefix(key, semconv.ConfigPrefix); ok && rest != "" {
-			r.config.add(cleanKey(rest), nil, v)
-			a.hasConfigAttrs = true
-		} else if rest, ok := strings.CutPrefix(key, semconv.SummaryPrefix); ok && rest != "" {
-			r.summary.add(cleanKey(rest), nil, v)
+		to := &r.config
+		name, ok := strings.CutPrefix(key, semconv.ConfigPrefix)
+		if !ok {
+			to = &r.summary
+			name, ok = strings.CutPrefix(key, semconv.SummaryPrefix)
+		}
+		switch {
+		case !ok:
+		case name == "":
+			a.bad = append(a.bad, run.Drop{Reason: DropBadAttribute, Items: 1, Text: "attribute " + clip(key) + " names no key behind its dot, and is left out: name it"})
+		default:
+			to.add(cleanKey(name), nil, v)
 		}
 	}
 }
@@ -285,19 +297,10 @@ func environment(m pcommon.Map) *run.Environment {
 // rule is the mode that a task rule gives a span; empty: none matches.
 func (o *Options) rule(spanName, scopeName string) string {
 	for _, r := range o.Rules {
-		if wild(r.SpanName, spanName) && wild(r.ScopeName, scopeName) {
+		if (r.SpanName == "" || wildcard.Match(r.SpanName, spanName)) &&
+			(r.ScopeName == "" || wildcard.Match(r.ScopeName, scopeName)) {
 			return r.Mode
 		}
 	}
 	return ""
-}
-
-func wild(pattern, name string) bool {
-	if pattern == "" {
-		return true
-	}
-	// A span's name may hold slashes, at which path.Match would stop.
-	pattern, name = strings.ReplaceAll(pattern, "/", "\x01"), strings.ReplaceAll(name, "/", "\x01")
-	ok, err := path.Match(pattern, name)
-	return ok && err == nil
 }

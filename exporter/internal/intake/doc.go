@@ -29,7 +29,7 @@ type Options struct {
 
 // TaskRule makes tasks of spans that carry no mode themselves.
 type TaskRule struct {
-	SpanName  string // with * as in a path; empty matches all
+	SpanName  string // in it * stands for any text; empty matches all
 	ScopeName string // likewise
 	Mode      string
 }
@@ -73,6 +73,6 @@ const (
 	DropBadStamp     = "bad_stamp"
 	DropUnknownEvent = "unknown_event"
 	DropUnsupported  = "unsupported_event"
-	DropBadAttribute = "bad_attribute"
+	DropBadAttribute = run.DropBadAttribute
 	DropBadMetric    = "bad_metric"
 )

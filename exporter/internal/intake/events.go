@@ -2,6 +2,7 @@ package intake
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -104,7 +105,9 @@ func (r *reader) wandbEvent(it *run.Item, p *Payload, f from, name string, at in
 		it.Metric = metric(m)
 	case semconv.EventAlert:
 		*it = f.item(run.KindAlert, at)
-		it.Alert = alert(m)
+		if it.Alert = alert(p, f, m); it.Alert == nil {
+			return false
+		}
 	case semconv.EventRunHeartbeat:
 		*it = f.item(run.KindHeartbeat, at)
 		if v, ok := m.Get(semconv.Preempting); ok && v.Type() == pcommon.ValueTypeBool && v.Bool() {
@@ -161,7 +164,7 @@ func (r *reader) values(p *Payload, m pcommon.Map, reserved bool) []run.Value {
 		}
 		switch {
 		case key == "":
-			p.drop(DropBadAttribute, "a row has a metric without a name: name it")
+			p.drop(DropBadAttribute, "a key of a row, a config or a summary has no name, and is left out: name it")
 			continue
 		case reserved && key[0] == '_':
 			p.drop(DropReservedKey, "metric "+clip(key)+" begins with _, which W&B keeps for itself: rename it")
@@ -175,8 +178,15 @@ func (r *reader) values(p *Payload, m pcommon.Map, reserved bool) []run.Value {
 		}
 		r.row.add(cleanKey(key), nil, v)
 	}
+	for _, key := range r.row.cut() {
+		p.drop(DropBadAttribute, deepText(key))
+	}
 	r.hists = r.hists[:0]
 	return r.row.take()
+}
+
+func deepText(key string) string {
+	return clip(key) + " is nested more than " + strconv.Itoa(maxDepth) + " deep, and null from there: log it flatter"
 }
 
 func (r *reader) histograms(m pcommon.Map) {
@@ -218,7 +228,8 @@ func metric(m pcommon.Map) *run.MetricDef {
 	return d
 }
 
-func alert(m pcommon.Map) *run.Alert {
+// alert reads an alert; nil where there is nothing in it.
+func alert(p *Payload, f from, m pcommon.Map) *run.Alert {
 	get := func(key string) string {
 		v, ok := m.Get(key)
 		if !ok {
@@ -227,11 +238,18 @@ func alert(m pcommon.Map) *run.Alert {
 		return text(v)
 	}
 	a := &run.Alert{Title: get(semconv.AlertTitle), Text: get(semconv.AlertText), Level: strings.ToUpper(get(semconv.AlertLevel))}
+	if a.Title == "" && a.Text == "" {
+		p.drop(DropBadAttribute, f.who()+" has an alert without "+semconv.AlertTitle+" and "+semconv.AlertText+", which is not sent: give a title")
+		return nil
+	}
 	switch a.Level {
 	case "INFO", "WARN", "ERROR":
 	case "WARNING":
 		a.Level = "WARN"
 	default:
+		if a.Level != "" {
+			p.drop(DropBadAttribute, f.who()+" has alert "+clip(a.Title)+" of level "+clip(a.Level)+", which W&B does not know: it is sent as INFO; use INFO, WARN or ERROR")
+		}
 		a.Level = "INFO"
 	}
 	return a
@@ -252,13 +270,15 @@ func (r *reader) start(s *placement.Subject, p *Payload, f from, at int64, m pco
 	if s.Stamp != nil {
 		a.hasOwner = true // its coordinates are the stamp's
 	}
-	mode := r.mode(&a, s.Name, &p.Drops)
+	mode := r.mode(&a, s, &p.Drops)
 	if mode == 0 {
 		mode = runmode.Auto // who announces itself is a task
 	}
 	if s.Stamp != nil && s.Stamp.Owner == s.Span && s.Stamp.Start != 0 {
 		at = s.Stamp.Start
 	}
+	p.Drops = append(p.Drops, a.bad...)
+	r.badDefaults(p)
 	s.Task = r.placementTask(&a, s, mode, at)
 	it := f.item(run.KindTask, at)
 	it.SpanName = s.Name
@@ -322,13 +342,15 @@ func exception(m pcommon.Map, before []string) *run.Line {
 }
 
 // lines splits text into console lines and takes control codes out: W&B runs
-// lines without newline together, and its terminal obeys what it finds.
+// lines without newline together, and its terminal obeys what it finds. Of a
+// line that went back to its beginning, as progress bars do, the last is left.
 func lines(s string) []string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	s = strings.ReplaceAll(s, "\r\n", "\n")
 	var out []string
 	for line := range strings.SplitSeq(strings.Trim(s, "\n"), "\n") {
-		out = append(out, stripControls(line))
+		line = strings.TrimRight(line, "\r")
+		out = append(out, stripControls(line[strings.LastIndexByte(line, '\r')+1:]))
 	}
 	return out
 }

@@ -106,7 +106,7 @@ func TestRow(t *testing.T) {
 		{"an empty value is left out, and nothing is left", func(m pcommon.Map) { m.PutEmpty("x") }, nil, []string{DropEmptyRow}},
 		{"a key that W&B keeps for itself", func(m pcommon.Map) { m.PutInt("_step", 1); m.PutInt("x", 1) }, []string{"x=1"}, []string{DropReservedKey}},
 		{"a key without a name", func(m pcommon.Map) { m.PutInt("", 1); m.PutInt("x", 1) }, []string{"x=1"}, []string{DropBadAttribute}},
-		{"200 levels stop at 64", deep, []string{strings.Repeat("d→", maxDepth) + "d=null"}, nil},
+		{"200 levels stop at 64", deep, []string{strings.Repeat("d→", maxDepth) + "d=null"}, []string{DropBadAttribute}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			row, drops := row(t, tt.edit)
@@ -141,7 +141,9 @@ func TestConsoleText(t *testing.T) {
 		{"ends with a newline", "hello\n", []string{"hello"}},
 		{"several", "a\r\nb\n\nc", []string{"a", "b", "", "c"}},
 		{"colours and a bell", "\x1b[31mred\x1b[0m\a", []string{"red"}},
-		{"a progress bar", "10%\r20%", []string{"10%20%"}},
+		{"a progress bar", "10%\r20%", []string{"20%"}},
+		{"a progress bar that has just begun again", "10%\r20%\r", []string{"20%"}},
+		{"progress bars", "a\rb\r\nc\rd\r\r\n", []string{"b", "d"}},
 		{"a tab stays", "a\tb", []string{"a\tb"}},
 		{"an escape at the end", "x\x1b[", []string{"x"}},
 		{"not UTF-8", "a\xff", []string{"a\uFFFD"}},

@@ -71,9 +71,13 @@ func (r *reader) record(in *recordScope, rec plog.LogRecord) {
 	}
 	hash := r.recordHash(rec, at)
 	s.Fingerprint = hash
-	f := from{span: s.Span, src: r.src(s.Span), name: s.Name, hash: hash, record: true, writer: a.writer, carrier: a.writer != ""}
-
 	name := eventName(rec)
+	s.Event = name
+	f := from{
+		span: s.Span, src: r.src(s.Span), name: s.Name, hash: hash, record: true, event: name, trace: s.Trace,
+		writer: a.writer, carrier: a.writer != "",
+	}
+
 	switch {
 	case name == semconv.EventRunStart:
 		s.Events = true

@@ -103,10 +103,10 @@ func clip(s string) string {
 }
 
 // mode reads a run mode. A task rule stands in where the span has none.
-func (r *reader) mode(a *attributes, spanName string, drops *[]run.Drop) runmode.Mode {
+func (r *reader) mode(a *attributes, s *placement.Subject, drops *[]run.Drop) runmode.Mode {
 	name := a.mode
 	if name == "" {
-		name = r.opts.rule(spanName, r.defs.scopeName)
+		name = r.opts.rule(s.Name, r.defs.scopeName)
 	}
 	if name == "" {
 		return 0
@@ -116,7 +116,7 @@ func (r *reader) mode(a *attributes, spanName string, drops *[]run.Drop) runmode
 	}
 	*drops = append(*drops, run.Drop{
 		Reason: DropUnknownMode, Items: 1,
-		Text: "span " + clip(spanName) + " has " + semconv.RunMode + "=" + clip(name) + ", which is no run mode and is ignored: use auto, new or shared",
+		Text: s.Who() + " has " + semconv.RunMode + "=" + clip(name) + ", which is no run mode and is ignored: use auto, new or shared",
 	})
 	return 0
 }
@@ -192,6 +192,12 @@ func (r *reader) runTask(a *attributes, s *placement.Subject, start int64) *run.
 		}
 	}
 	return t
+}
+
+// badDefaults counts, with each task that would have it, what of its scope's and
+// resource's config cannot be as it was said.
+func (r *reader) badDefaults(p *Payload) {
+	p.Drops = append(append(p.Drops, r.defs.scope.bad...), r.defs.resource.bad...)
 }
 
 func hasPath(values []run.Value, v *run.Value) bool {

@@ -76,13 +76,14 @@ func (r *reader) span(rs ptrace.ResourceSpans, ss ptrace.ScopeSpans, span ptrace
 }
 
 func (r *reader) ordinary(a *attributes, s *placement.Subject, p *Payload, span ptrace.Span) {
-	mode := r.mode(a, s.Name, &p.Drops)
+	p.Drops = append(p.Drops, a.bad...)
+	mode := r.mode(a, s, &p.Drops)
 	start, end := nanos(span.StartTimestamp()), nanos(span.EndTimestamp())
 	at := from{span: s.Span, src: r.src(s.Span), name: s.Name, hash: s.Fingerprint}
 	body := make([]run.Item, 0, span.Events().Len())
 	for i, ev := range span.Events().All() {
 		body = r.event(body, p, at.position(i+1), ev.Name(), nanos(ev.Timestamp()), ev.Attributes(), nil)
-		s.Events = s.Events || strings.HasPrefix(ev.Name(), semconv.Prefix)
+		s.Events = s.Events || strings.HasPrefix(ev.Name(), semconv.Prefix) || slices.Contains(r.opts.MetricEvents, ev.Name())
 	}
 	s.Events = s.Events || len(a.config) > 0 || len(a.summary) > 0
 	rootless := mode == 0 && s.Stamp == nil && s.Parent == (placement.SpanID{}) && !r.opts.RootlessOff && s.Events
@@ -90,6 +91,7 @@ func (r *reader) ordinary(a *attributes, s *placement.Subject, p *Payload, span 
 		mode = runmode.Auto
 	}
 	if mode != 0 {
+		r.badDefaults(p)
 		s.Task = r.placementTask(a, s, mode, start)
 		s.Task.Rootless = rootless
 		p.Items = append(p.Items, run.Item{
@@ -152,15 +154,22 @@ type from struct {
 	pos     int              // in that
 	carrier bool
 	writer  string
-	record  bool // a log record: no positions
+	record  bool              // a log record: no positions
+	event   string            // that a log record is
+	trace   placement.TraceID // of a log record
 }
 
-// who names the span for people: log records know its id only.
+// who names the span for people; a log record, which may know its id only, by
+// what it is besides.
 func (f from) who() string {
+	who := "span " + clip(f.name)
 	if f.name == "" {
-		return "span " + f.span.String()
+		who = "span " + f.span.String()
 	}
-	return "span " + clip(f.name)
+	if f.record {
+		who = "log record " + clip(f.event) + " of " + who + " of trace " + f.trace.String()
+	}
+	return who
 }
 
 func (f from) position(i int) from {

@@ -14,8 +14,8 @@ import (
 	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
 )
 
-// maxDepth is how deep nested values are read; deeper ones are left out. OTLP
-// sets no bound, and a stack is no place to find one.
+// maxDepth is how deep nested values are read; deeper ones are null. OTLP sets
+// no bound, and a stack is no place to find one.
 const maxDepth = 64
 
 // appendJSON writes a value as extended JSON: NaN and infinities bare, integers
@@ -69,6 +69,31 @@ func appendJSON(b []byte, v pcommon.Value, depth int) []byte {
 	}
 }
 
+// tooDeep tells whether appendJSON leaves something out.
+func tooDeep(v pcommon.Value, depth int) bool {
+	switch v.Type() {
+	case pcommon.ValueTypeSlice:
+		if depth >= maxDepth {
+			return true
+		}
+		for _, e := range v.Slice().All() {
+			if tooDeep(e, depth+1) {
+				return true
+			}
+		}
+	case pcommon.ValueTypeMap:
+		if depth >= maxDepth {
+			return true
+		}
+		for _, e := range v.Map().All() {
+			if tooDeep(e, depth+1) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // appendText writes a JSON string.
 func appendText(b []byte, s string) []byte {
 	for i := range len(s) {
@@ -98,6 +123,7 @@ type builder struct {
 	text   []byte
 	ends   []int
 	slab   slab[run.Value]
+	deep   []string // keys of values that are nested too deep
 }
 
 // slab hands out slices of few allocations: a request has thousands of small
@@ -175,6 +201,9 @@ func (v *builder) add(key string, rest []string, val pcommon.Value) {
 			return
 		}
 	}
+	if tooDeep(val, len(rest)) && !slices.Contains(v.deep, key) {
+		v.deep = append(v.deep, key)
+	}
 	v.text = appendJSON(v.text, val, len(rest))
 	v.next(key, rest)
 	v.ends = append(v.ends, len(v.text))
@@ -207,6 +236,13 @@ func (v *builder) take() []run.Value {
 	values := v.slab.end(v.values)
 	v.values, v.text, v.ends = nil, v.text[:0], v.ends[:0]
 	return values
+}
+
+// cut gives the keys of which something was left out since it was last asked.
+func (v *builder) cut() []string {
+	deep := v.deep
+	v.deep = nil
+	return deep
 }
 
 // share gives the values that are no numbers their parts of the text.

@@ -27,6 +27,8 @@ import (
 	"github.com/otel-wandb/otel-wandb/exporter/internal/engine"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/placement"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/runlog"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/runview"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/upload"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
 	"github.com/otel-wandb/otel-wandb/internal/semconv"
 )
@@ -178,6 +180,12 @@ func TestDamage(t *testing.T) {
 	d.part("demo", "empty", 0, 0)
 	require.NoError(t, os.WriteFile(d.log("empty"), b[:7], 0o666))
 	require.NoError(t, os.Chtimes(d.log("empty"), start, start))
+	d.part("demo", "begun", 0, 0)
+	require.NoError(t, os.WriteFile(d.log("begun"), b[:5], 0o666))
+	require.NoError(t, os.Chtimes(d.log("begun"), later, later))
+	d.part("demo", "garbage", 0, 0)
+	require.NoError(t, os.WriteFile(d.log("garbage"), []byte("garbage"), 0o666))
+	require.NoError(t, os.Chtimes(d.log("garbage"), later, later))
 
 	l := d.list(later)
 	byID := map[string]*Run{}
@@ -187,6 +195,10 @@ func TestDamage(t *testing.T) {
 	assert.True(t, byID["damaged"].Damaged)
 	assert.Equal(t, Unreadable, byID["empty"].State)
 	assert.Equal(t, Inspect, byID["empty"].Upload)
+	assert.Equal(t, Wait, byID["begun"].Upload)
+	assert.Contains(t, byID["begun"].Next, "just begun")
+	assert.Equal(t, Inspect, byID["garbage"].Upload, "however fresh it is")
+	assert.Contains(t, byID["garbage"].Next, "it is no log")
 	var text bytes.Buffer
 	View{l, later}.Text(&text)
 	assert.Contains(t, text.String(), "damaged")
@@ -363,4 +375,22 @@ func TestJSONHasWhatIsNoNumber(t *testing.T) {
 	assert.Contains(t, string(b), `"last":"NaN"`)
 	assert.Contains(t, string(b), `"commands":["wandb sync wandb/offline-run-20260102_150505-nan"]`)
 	assert.NotContains(t, string(b), `"exit_code":null`)
+}
+
+func TestLinesThatWandbDoesNotTakeAreSaid(t *testing.T) {
+	d := newDir(t, true)
+	d.part("demo", "long", 4, 0)
+	parts, err := runview.List(d.path)
+	require.NoError(t, err)
+	read, err := runview.Read(parts, runview.Options{})
+	require.NoError(t, err)
+	for tooLong, want := range map[int][2]string{
+		0: {"at W&B: 3 of 4 rows", "W&B has all of it"},
+		1: {"at W&B: 3 of 4 rows, without 1 line that it does not take: too long", "W&B has all that it takes"},
+	} {
+		at := &AtWandb{}
+		at.measure(read, &upload.Progress{History: 3, TooLong: tooLong, Part: filepath.Base(parts[0].Dir), Offset: parts[0].Size, Done: true})
+		assert.Equal(t, want[0], at.said(4))
+		assert.Equal(t, want[1], at.done())
+	}
 }

@@ -1,9 +1,11 @@
 package lsview
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
+	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/runview"
 )
 
@@ -15,6 +17,10 @@ func (l *lister) judge(out *Run, read *runview.Run) {
 	switch {
 	case last.Run == nil && last.Exit == nil:
 		out.State = Unreadable
+		if errors.Is(last.Err, dotwandb.ErrNotWandb) {
+			out.Upload, out.Next = Inspect, "it cannot be read, for it is no log: move "+l.shown(last.Dir)+" away"
+			return
+		}
 		if l.fresh(last) {
 			out.Upload, out.Next = Wait, "it has just begun: look again in a moment"
 			return

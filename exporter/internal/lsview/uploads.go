@@ -13,9 +13,10 @@ import (
 
 // AtWandb is how far the upload of a run is, of which this module keeps account.
 type AtWandb struct {
-	URL     string `json:"url,omitempty"` // of its page, once W&B has it
-	Rows    int    `json:"rows"`          // that W&B has
-	Behind  int64  `json:"behind_bytes"`  // of its logs that W&B has not, about
+	URL     string `json:"url,omitempty"`      // of its page, once W&B has it
+	Rows    int    `json:"rows"`               // that W&B has
+	TooLong int    `json:"too_long,omitempty"` // lines that W&B does not take
+	Behind  int64  `json:"behind_bytes"`       // of its logs that W&B has not, about
 	Done    bool   `json:"done,omitempty"`
 	Busy    bool   `json:"busy,omitempty"`    // some program is at it
 	Stopped string `json:"stopped,omitempty"` // why it stopped
@@ -87,7 +88,7 @@ func (at *AtWandb) measure(read *runview.Run, p *upload.Progress) {
 	if p == nil {
 		return
 	}
-	at.Rows = p.History
+	at.Rows, at.TooLong = p.History, p.TooLong
 	if at.Done {
 		at.Behind = 0
 	}
@@ -112,7 +113,7 @@ func (l *lister) carry(out *Run, read *runview.Run) {
 	again += quote(l.shown(read.Parts[len(read.Parts)-1].Dir))
 	switch {
 	case at.Done:
-		out.Upload, out.Next = Uploaded, "W&B has all of it"
+		out.Upload, out.Next = Uploaded, at.done()
 	case at.Stopped != "" && !at.Busy:
 		out.Upload, out.Next = Halted, "its upload stopped; "+at.Remedy+"; then"
 		if at.Gone {
@@ -133,9 +134,20 @@ func (l *lister) carry(out *Run, read *runview.Run) {
 	}
 }
 
+// done is what is to be said of an upload that is over.
+func (at *AtWandb) done() string {
+	if at.TooLong > 0 {
+		return "W&B has all that it takes"
+	}
+	return "W&B has all of it"
+}
+
 // said is the upload in a line.
 func (at *AtWandb) said(rows int) string {
 	text := fmt.Sprintf("at W&B: %d of %s", at.Rows, plural(rows, "row"))
+	if at.TooLong > 0 {
+		text += fmt.Sprintf(", without %s that it does not take: too long", plural(at.TooLong, "line"))
+	}
 	if at.Behind > 0 {
 		text += fmt.Sprintf(", %d bytes behind", at.Behind)
 	}

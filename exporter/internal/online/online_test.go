@@ -27,7 +27,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // fixture is a W&B server and a folder of runs.
 type fixture struct {
@@ -336,7 +336,7 @@ func TestShutdownIsBounded(t *testing.T) {
 	defer cancel()
 	began := time.Now()
 	o.Shutdown(ctx)
-	assert.Less(t, time.Since(began), patience/2)
+	assert.Less(t, time.Since(began), 10*time.Second)
 }
 
 // Each host gets the credentials that belong to it, and no other.

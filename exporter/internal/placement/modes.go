@@ -3,9 +3,9 @@ package placement
 import (
 	"cmp"
 	"fmt"
-	"path"
 	"slices"
 
+	"github.com/otel-wandb/otel-wandb/exporter/internal/wildcard"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
 	"github.com/otel-wandb/otel-wandb/internal/runmode"
 )
@@ -234,8 +234,7 @@ func (t *Table) unacceptable(c runid.Coordinates) (Reason, string) {
 // allowed tells whether a name is among the patterns; without any it is.
 func allowed(patterns []string, name string) bool {
 	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(pattern string) bool {
-		ok, err := path.Match(pattern, name)
-		return ok && err == nil // the configuration has refused patterns that are none
+		return wildcard.Match(pattern, name)
 	})
 }
 

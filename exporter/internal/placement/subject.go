@@ -2,6 +2,7 @@ package placement
 
 import (
 	"encoding/hex"
+	"fmt"
 
 	"github.com/otel-wandb/otel-wandb/internal/runid"
 	"github.com/otel-wandb/otel-wandb/internal/runmode"
@@ -80,6 +81,7 @@ type Subject struct {
 	Span   SpanID // the span spoken for; zero: the item has none
 	Parent SpanID // where Declares: zero is a root
 	Name   string // the span's name, for messages
+	Event  string // of a log record, likewise
 
 	Declares bool // says what the span's parent is: the span itself, or its start event
 	Real     bool // the span itself, not somebody speaking for it
@@ -94,6 +96,18 @@ type Subject struct {
 	// Client is who sent it, where senders are authenticated. Placement does not
 	// look at it: the run does.
 	Client string
+}
+
+// Who names the item for people.
+func (s *Subject) Who() string {
+	who := fmt.Sprintf("span %q of trace %s", clip(s.Name), s.Trace)
+	if s.Name == "" {
+		who = fmt.Sprintf("span %s of trace %s", s.Span, s.Trace)
+	}
+	if s.Event != "" {
+		who = fmt.Sprintf("log record %q of %s", clip(s.Event), who)
+	}
+	return who
 }
 
 // Role is what a task is on its run.

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"container/list"
+	"slices"
 	"time"
 
 	"github.com/otel-wandb/otel-wandb/internal/runid"
@@ -10,7 +11,7 @@ import (
 // Config is what the exporter's configuration says of placement.
 type Config struct {
 	Default      runid.Coordinates // host, entity and project where nothing nearer says one
-	AllowedHosts []string          // besides the default host
+	AllowedHosts []string          // besides the default host, however they are written
 	// Patterns of the entities and projects that may be named besides the
 	// defaults; none allows all.
 	AllowedEntities, AllowedProjects []string
@@ -75,6 +76,10 @@ type Outcome struct {
 
 // NewTable makes an empty table.
 func NewTable(cfg Config) *Table {
+	cfg.AllowedHosts = slices.Clone(cfg.AllowedHosts)
+	for i, h := range cfg.AllowedHosts {
+		cfg.AllowedHosts[i] = runid.Host(h)
+	}
 	return &Table{cfg: cfg, traces: map[TraceID]*trace{}, recent: list.New(), nextID: 1}
 }
 

@@ -1,6 +1,8 @@
 package run
 
 import (
+	"encoding/hex"
+	"fmt"
 	"math"
 
 	"github.com/otel-wandb/otel-wandb/internal/runid"
@@ -123,6 +125,14 @@ type Item struct {
 	Point  *Point     `cbor:"-"` // the history or stats record shows it
 	Task   *Task      `cbor:"10,keyasint,omitempty"`
 	End    *End       `cbor:"11,keyasint,omitempty"`
+}
+
+// who names the item's span for people: log records know its id only.
+func (it *Item) who() string {
+	if it.SpanName == "" {
+		return "span " + hex.EncodeToString(it.Span[:])
+	}
+	return fmt.Sprintf("span %q", it.SpanName)
 }
 
 // Row is one history row.

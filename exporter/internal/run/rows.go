@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -101,8 +102,8 @@ func (s *State) writeRow(p *pendingRow, a *Applied) {
 		values, order = p.more.values, p.more.order
 	}
 	if size := rowSize(values) + ownSize(it); size > MaxLine {
-		a.drop(DropRowTooLong, 1, fmt.Sprintf("run %q: a row of span %q (key %.200q first) is %d bytes, W&B takes %d: log less in one row, or log it as a file",
-			s.Key, it.SpanName, values[0].Key, size, MaxLine))
+		a.drop(DropRowTooLong, 1, fmt.Sprintf("run %q: a row of %s (key %.200q first) is %d bytes, W&B takes %d: log less in one row, or log it as a file",
+			s.Key, it.who(), values[0].Key, size, MaxLine))
 		s.note.id(it) // its writer has counted it
 		return
 	}
@@ -321,6 +322,22 @@ func (s *State) aggregateRow(values []Value, o Order) {
 		m.add(&values[i], o)
 		s.touch(m)
 	}
+}
+
+// date gives what came without a time that of its owner's start, which is the
+// same whenever and however often it comes; where that is not known, that of the
+// run's start, or now. In 1970 it would be the beginning of every chart.
+func (s *State) date(now int64, ctx *Context, it *Item) {
+	switch it.Kind {
+	case KindRow, KindConfig, KindSummary, KindLine:
+	default:
+		return
+	}
+	start := ctx.OwnerStart
+	if o := s.owner(ctx.OwnerSpan); o != nil && start == 0 {
+		start = o.Start
+	}
+	it.Order.Time = cmp.Or(start, s.start, now)
 }
 
 // runtimeAt is how long the run had run at t, in seconds: since its owner's

@@ -52,6 +52,7 @@ const (
 	DropBadTag        = "bad_tag"
 	DropBadDefinition = "bad_definition"
 	DropReservedKey   = "reserved_key"
+	DropBadAttribute  = "bad_attribute"
 	DropForeignClient = "foreign_client"
 	DropTooManyKeys   = "too_many_keys"
 )
@@ -194,6 +195,9 @@ func (s *State) Apply(now int64, request []Delivery) Applied {
 		heard = heard || !points || s.hearsPoints(d.Context)
 		for i := range d.Items {
 			it := &d.Items[i]
+			if it.Order.Time == 0 {
+				s.date(now, d.Context, it)
+			}
 			switch {
 			case points && (it.Order.Time < from || it.Order.Time > to):
 				a.NoRun++
@@ -469,10 +473,17 @@ func reserved(what string, v *Value) bool {
 	return strings.HasPrefix(v.Key, "_")
 }
 
-// fitConfig also bounds the config as a whole: each run record repeats it.
+// fitConfig also bounds the config as a whole: each run record repeats it. And
+// a key cannot hold a value and further keys at once.
 func (s *State) fitConfig(values []Value, a *Applied) []Value {
 	total := s.config.bytes
-	return slices.DeleteFunc(s.fit("config", values, a), func(v Value) bool {
+	values = s.fit("config", values, a)
+	above := holders(values)
+	return slices.DeleteFunc(values, func(v Value) bool {
+		if len(above) > 0 && above[configPath(&v)] {
+			a.drop(DropBadAttribute, 1, fmt.Sprintf("run %q: config key %.200q has a value, and keys below it besides, which win: rename one", s.Key, v.Key))
+			return true
+		}
 		if total += len(v.JSON); total <= maxConfig || len(v.JSON) < smallValue {
 			return false
 		}
@@ -481,6 +492,34 @@ func (s *State) fitConfig(values []Value, a *Applied) []Value {
 			s.Key, v.Key, len(v.JSON), maxConfig))
 		return true
 	})
+}
+
+// configPath is where a value is in the config, as text.
+func configPath(v *Value) string {
+	return strings.Join(append(dotted(v.Key), v.Rest...), "\x00")
+}
+
+// holders are the paths of values that others of them are to be below; nil as
+// good as always.
+func holders(values []Value) map[string]bool {
+	if len(values) < 2 {
+		return nil
+	}
+	paths := make([]string, len(values))
+	for i := range values {
+		paths[i] = configPath(&values[i])
+	}
+	slices.Sort(paths) // NUL sorts first: what is below a path is behind it
+	var above map[string]bool
+	for i := range paths[1:] {
+		if strings.HasPrefix(paths[i+1], paths[i]+"\x00") {
+			if above == nil {
+				above = map[string]bool{}
+			}
+			above[paths[i]] = true
+		}
+	}
+	return above
 }
 
 func (s *State) setConfig(source string, v Value, as setting) bool {

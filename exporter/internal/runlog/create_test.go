@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -123,6 +124,22 @@ func TestCreateThatFailsLeavesNothing(t *testing.T) {
 	assert.ErrorIs(t, err, os.ErrNotExist)
 	assert.ErrorContains(t, err, f.Dir())
 	assert.ErrorContains(t, err, "removed or moved")
+}
+
+func TestARootThatCannotBeMadeSaysWhatToDo(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o666))
+	for _, dir := range []string{file, filepath.Join(file, "runs")} {
+		_, err := OpenRoot(dir, Options{})
+		require.ErrorContains(t, err, dir)
+		assert.ErrorContains(t, err, "choose another directory")
+		assert.NotContains(t, err.Error(), "in use")
+	}
+	for err, want := range map[error]string{
+		syscall.ENOENT: "it cannot be made there", syscall.ENOTDIR: "a file is where a directory should be", syscall.ENOSPC: "the disk is full",
+	} {
+		assert.Contains(t, makingRemedy(&os.PathError{Err: err}), want)
+	}
 }
 
 func TestFolders(t *testing.T) {

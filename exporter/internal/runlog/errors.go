@@ -41,3 +41,15 @@ func remedy(err error) string {
 		return "check the disk"
 	}
 }
+
+// makingRemedy is remedy of a directory that could not be made.
+func makingRemedy(err error) string {
+	switch {
+	case errors.Is(err, syscall.ENOTDIR):
+		return "a file is where a directory should be: choose another directory"
+	case errors.Is(err, fs.ErrNotExist):
+		return "it cannot be made there: choose another directory"
+	default:
+		return remedy(err)
+	}
+}

@@ -57,7 +57,7 @@ func OpenRoot(dir string, opts Options) (*Root, error) {
 		err = os.MkdirAll(abs, 0o777)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("directory of runs %q: %w; %s", dir, err, remedy(err))
+		return nil, fmt.Errorf("directory of runs %q: %w; %s", dir, err, makingRemedy(err))
 	}
 	return &Root{
 		dir:     abs,
@@ -104,7 +104,7 @@ func (r *Root) FolderAt(dir string) (*Folder, error) {
 		return f, nil
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, fmt.Errorf("folder of runs: %w; %s", err, remedy(err))
+		return nil, fmt.Errorf("folder of runs: %w; %s", err, makingRemedy(err))
 	}
 	f := &Folder{root: r, dir: dir}
 	f.locks.path = f.private("locks")

@@ -254,7 +254,7 @@ func (l *finder) host(f *found, uploads []upload.Known) string {
 
 // DefaultHost is the server of who says nothing else.
 func DefaultHost(getenv func(string) string) string {
-	return cmp.Or(strings.TrimRight(getenv("WANDB_BASE_URL"), "/"), wandb.DefaultBaseURL)
+	return cmp.Or(runid.Host(getenv("WANDB_BASE_URL")), wandb.DefaultBaseURL)
 }
 
 // folderHost is the server that a folder's path names: <host>/<entity>/wandb; ""

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -136,18 +137,25 @@ func TestARefusedRunAmongGoodOnes(t *testing.T) {
 	}
 }
 
-// However often a sync is ended on the way, each line is at W&B once.
+// However often a sync is ended on the way, each line is at W&B once: whether
+// W&B took the request that it ended in, and the answer was lost, or did not.
 func TestEndedAtEveryRequest(t *testing.T) {
 	f := newFixture(t, wandbtest.Options{})
 	f.offline("a", 3)
 	f.offline("b", 3)
-	for n := range 40 {
+	const syncs, requests = 80, 8 // enough of both to get to the end
+	for n := range syncs {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		var seen atomic.Int64
-		f.onRequest(func(*http.Request) {
-			if seen.Add(1) == int64(1+n%3) {
-				cancel(errors.New("ended"))
+		f.onRequest(func(r *http.Request) {
+			if seen.Add(1) != int64(1+n/2%requests) {
+				return
 			}
+			if n%2 == 1 { // before the sync ends, so that no later one meets it half done
+				f.server.ServeHTTP(httptest.NewRecorder(), r)
+			}
+			cancel(errors.New("ended"))
+			panic(http.ErrAbortHandler) // no answer, however fast the server is
 		})
 		r, err := Sync(ctx, f.options(func(o *Options) { o.Parallel = 1 }))
 		require.NoError(t, err)
@@ -156,7 +164,7 @@ func TestEndedAtEveryRequest(t *testing.T) {
 			break
 		}
 		assert.Equal(t, "ended", r.Stopped)
-		require.Less(t, n, 39)
+		require.Less(t, n, syncs-1)
 	}
 	f.before.Store(nil)
 	f.whole("a", 3)
