@@ -34,8 +34,8 @@ func (o *Output) decode(b []byte) error {
 }
 
 // Metric defines how a metric is summarised and what its x axis is. A glob in
-// GlobName vanishes on sync without a server feature, so concrete definitions
-// are written too.
+// GlobName needs a server that expands it. For others the metrics that it defines
+// are written too, and marked as Expanded.
 type Metric struct {
 	Name, GlobName string
 	StepMetric     string // name of the x axis
@@ -43,7 +43,9 @@ type Metric struct {
 	Hidden         bool
 	Defined        bool // explicitly, by the user
 	Summary        MetricSummary
-	Goal           int // 1 minimise, 2 maximise
+	Goal           int  // 1 minimise, 2 maximise
+	Overwrite      bool // all that was said of it before
+	Expanded       bool // from a glob: a server that expands globs does not get it
 }
 
 // MetricSummary says which values of a metric its summary has.
@@ -56,7 +58,9 @@ func (m *Metric) append(dst []byte) []byte {
 	dst = appendFlags(dst, 6, m.StepSync, m.Hidden, m.Defined)
 	s := &m.Summary
 	dst = appendFlags(dst, 7, s.Min, s.Max, s.Mean, s.Best, s.Last, s.None, s.Copy, s.First)
-	return appendInt(dst, 8, int64(m.Goal))
+	dst = appendInt(dst, 8, int64(m.Goal))
+	dst = appendFlags(dst, 9, m.Overwrite)
+	return appendBool(dst, 10, m.Expanded)
 }
 
 func (m *Metric) decode(b []byte) error {
@@ -75,6 +79,10 @@ func (m *Metric) decode(b []byte) error {
 			return f.flags(&s.Min, &s.Max, &s.Mean, &s.Best, &s.Last, &s.None, &s.Copy, &s.First)
 		case 8:
 			m.Goal = int(f.int32())
+		case 9:
+			return f.flags(&m.Overwrite)
+		case 10:
+			m.Expanded = f.bool()
 		}
 		return nil
 	})

@@ -53,7 +53,7 @@ func everyRecord() map[string]Record {
 		"stderr": {Output: &Output{Stderr: true, Time: start, Line: "oh\n"}},
 		"metric": {Metric: &Metric{
 			Name: "val/loss", StepMetric: "epoch", StepSync: true, Hidden: true, Defined: true,
-			Summary: MetricSummary{Min: true, Last: true, First: true}, Goal: 1,
+			Summary: MetricSummary{Min: true, Last: true, First: true}, Goal: 1, Overwrite: true, Expanded: true,
 		}},
 		"glob":      {Metric: &Metric{GlobName: "val/*", Summary: MetricSummary{Max: true, Mean: true, Best: true, None: true, Copy: true}}},
 		"files":     {Files: &Files{Files: []File{{Path: "requirements.txt", Type: FileWandb}, {Path: "model.bin", Policy: FileAtEnd, Type: FileMedia}}}},

@@ -34,7 +34,7 @@ type aggregate struct {
 
 	name    string // path joined with dots, for definitions
 	encoded []byte // path as records have it
-	shape   string // how it stands in the summary: the definition's word on it
+	shown   bool   // the summary has it
 	touched bool   // changed since the last summary record
 }
 
@@ -42,6 +42,10 @@ type aggregate struct {
 func (a *aggregate) known() {
 	a.name = strings.Join(a.Path, ".")
 	a.encoded = dotwandb.AppendPath(nil, a.Path...)
+}
+
+func sortByPath(list []*aggregate) {
+	slices.SortFunc(list, func(a, b *aggregate) int { return slices.Compare(a.Path, b.Path) })
 }
 
 func (a *aggregate) add(v *Value, o Order) {
@@ -87,41 +91,64 @@ func (a *aggregate) set(json string, o Order) bool {
 	return true
 }
 
-// items are the summary's entries of this metric under its definition; none
-// where it is defined as none.
-func (a *aggregate) items(def *MetricDef) []dotwandb.Item {
-	one := func(json string, below ...string) dotwandb.Item {
-		return dotwandb.Item{Key: a.Path[0], Rest: append(slices.Clone(a.Path[1:]), below...), JSON: json}
-	}
+// item is the summary's entry of this metric under its definition; ok is false
+// where it has none. Several words of the definition make one object: a value at
+// the metric's own path replaces what stood there, whatever its shape, and
+// nothing has to be removed before.
+func (a *aggregate) item(def *MetricDef) (it dotwandb.Item, ok bool) {
+	it = dotwandb.Item{Key: a.Path[0], Rest: a.Path[1:]}
 	if a.HasSet && (!a.HasRows || !a.SetAt.Before(a.Last)) {
-		return []dotwandb.Item{one(a.Set)}
+		it.JSON = a.Set
+		return it, true
 	}
-	var ops []string
-	if def != nil {
-		ops = def.Summary
+	if def == nil {
+		it.JSON = textOf(a.LastJSON, a.LastNum)
+		return it, true
 	}
-	if slices.Contains(ops, "none") {
-		return nil
+	if slices.Contains(def.Summary, "none") {
+		return it, false
 	}
-	var items []dotwandb.Item
-	for _, op := range ops {
-		switch {
-		case op == "last":
-			items = append(items, one(textOf(a.LastJSON, a.LastNum), op))
-		case op == "first":
-			items = append(items, one(textOf(a.FirstJSON, a.FirstNum), op))
-		case a.Count == 0:
-			// no numbers: nothing to say of them
-		case op == "min", op == "best" && def.Goal == "minimize":
-			items = append(items, one(textOf(a.MinJSON, a.Min), op))
-		case op == "max", op == "best" && def.Goal == "maximize":
-			items = append(items, one(textOf(a.MaxJSON, a.Max), op))
-		case op == "mean":
-			items = append(items, one(floatJSON(a.Sum/float64(a.Count)), op))
+	object := []byte{'{'}
+	for _, op := range summaryWords {
+		text, known := a.word(op, def.Goal)
+		if !known || !slices.Contains(def.Summary, op) {
+			continue
 		}
+		if len(object) > 1 {
+			object = append(object, ',')
+		}
+		object = append(object, `"`+op+`":`...)
+		object = append(object, text...)
 	}
-	if len(items) == 0 {
-		return []dotwandb.Item{one(textOf(a.LastJSON, a.LastNum))}
+	if len(object) == 1 {
+		it.JSON = textOf(a.LastJSON, a.LastNum)
+	} else {
+		it.JSON = string(append(object, '}'))
 	}
-	return items
+	return it, true
+}
+
+// summaryWords are the words of a definition that stand in the summary.
+var summaryWords = []string{"min", "max", "mean", "best", "last", "first"}
+
+// word is what one of them says; nothing of numbers where there were none.
+func (a *aggregate) word(op, goal string) (text string, known bool) {
+	switch op {
+	case "last":
+		return textOf(a.LastJSON, a.LastNum), true
+	case "first":
+		return textOf(a.FirstJSON, a.FirstNum), true
+	}
+	if a.Count == 0 {
+		return "", false
+	}
+	switch {
+	case op == "min", op == "best" && goal == "minimize":
+		return textOf(a.MinJSON, a.Min), true
+	case op == "max", op == "best" && goal == "maximize":
+		return textOf(a.MaxJSON, a.Max), true
+	case op == "mean":
+		return floatJSON(a.Sum / float64(a.Count)), true
+	}
+	return "", false
 }

@@ -61,31 +61,30 @@ func TestSummaryItems(t *testing.T) {
 	set.set("100", at(9))
 	old := rows(fresh())
 	old.set("100", at(1))
+	text := fresh()
+	text.add(&Value{Key: "m", JSON: `"x"`}, at(1))
 	for _, tt := range []struct {
 		name string
 		a    *aggregate
 		def  *MetricDef
-		want map[string]string
+		want string // empty: it has none
 	}{
-		{"nothing defined: the last", rows(fresh()), nil, map[string]string{"m": "3"}},
-		{"defined as none", rows(fresh()), &MetricDef{Summary: []string{"none"}}, map[string]string{}},
-		{"least, most and mean", rows(fresh()), &MetricDef{Summary: []string{"min", "max", "mean"}}, map[string]string{"m.min": "2", "m.max": "4", "m.mean": "3"}},
-		{"best of a goal", rows(fresh()), &MetricDef{Summary: []string{"best"}, Goal: "maximize"}, map[string]string{"m.best": "4"}},
-		{"best without a goal: the last", rows(fresh()), &MetricDef{Summary: []string{"best"}}, map[string]string{"m": "3"}},
-		{"hidden, no word on the summary", rows(fresh()), &MetricDef{Hidden: true}, map[string]string{"m": "3"}},
-		{"set after the last row", set, &MetricDef{Summary: []string{"min"}}, map[string]string{"m": "100"}},
-		{"set before the last row", old, &MetricDef{Summary: []string{"min"}}, map[string]string{"m.min": "2"}},
+		{"nothing defined: the last", rows(fresh()), nil, "3"},
+		{"defined as none", rows(fresh()), &MetricDef{Summary: []string{"none"}}, ""},
+		{"least, most and mean", rows(fresh()), &MetricDef{Summary: []string{"min", "max", "mean"}}, `{"min":2,"max":4,"mean":3}`},
+		{"first and last, said twice", rows(fresh()), &MetricDef{Summary: []string{"last", "first", "last"}}, `{"last":3,"first":2}`},
+		{"best of a goal", rows(fresh()), &MetricDef{Summary: []string{"best"}, Goal: "maximize"}, `{"best":4}`},
+		{"best without a goal: the last", rows(fresh()), &MetricDef{Summary: []string{"best"}}, "3"},
+		{"hidden, no word on the summary", rows(fresh()), &MetricDef{Hidden: true}, "3"},
+		{"set after the last row", set, &MetricDef{Summary: []string{"min"}}, "100"},
+		{"set before the last row", old, &MetricDef{Summary: []string{"min"}}, `{"min":2}`},
+		{"no numbers, but a last", text, &MetricDef{Summary: []string{"min", "last"}}, `{"last":"x"}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := map[string]string{}
-			for _, it := range tt.a.items(tt.def) {
-				key := it.Key
-				for _, r := range it.Rest {
-					key += "." + r
-				}
-				got[key] = it.JSON
-			}
-			assert.Equal(t, tt.want, got)
+			got, ok := tt.a.item(tt.def)
+			assert.Equal(t, tt.want != "", ok)
+			assert.Equal(t, tt.want, got.JSON)
+			assert.Equal(t, "m", got.Key)
 		})
 	}
 }

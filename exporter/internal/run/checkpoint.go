@@ -135,6 +135,9 @@ func Load(b []byte, cfg Config) (s *State, offset int64, err error) {
 // ReplayPart begins the replay of a part from its front: the checkpoint was
 // lost. Parts are replayed in the order of their start times.
 func (s *State) ReplayPart(dir string) {
+	if s.Open() {
+		s.shut(brokenCode) // it has no end, and the run went on in this one
+	}
 	s.log.parts = append(s.log.parts, Part{Dir: dir})
 	s.log.closed, s.log.num = false, 0
 	s.replay = replay{}
@@ -211,7 +214,7 @@ func (s *State) replayBatch(entries []noteEntry, facts []fact) {
 		s.replayRow(row, e)
 	}
 	if r.exit != nil {
-		s.log.closed, s.log.exitCode = true, r.exit.Code
+		s.shut(r.exit.Code)
 		s.closedBy = len(s.owners)
 		s.leave(r.exit.Code)
 	}
@@ -303,12 +306,7 @@ func (s *State) Replayed() {
 	s.touched = s.touched[:0]
 	for key, m := range s.metrics {
 		s.clashes.add(key, m.Path, s.metrics)
-		m.touched = false
-		m.shape = ""
-		if s.defs.find(m.name) != nil {
-			// The last summary record may be older than the definition.
-			m.shape = unknownShape
-		}
+		m.touched, m.shown = false, true // as far as is known
 		if s.Open() {
 			s.touch(m) // the last summary record may be older than the rows
 		}

@@ -115,7 +115,8 @@ func (s *State) Close(code int32) Write {
 	s.emit(&dotwandb.Record{Exit: &dotwandb.Exit{Code: code, Runtime: wholeSeconds(s.runtime)}})
 	w := s.flushOpen()
 	w.Closes = true
-	s.log.closed, s.log.exitCode, s.revived = true, code, false
+	s.shut(code)
+	s.revived = false
 	s.closedBy = len(s.owners)
 	s.leave(code)
 	return w
@@ -387,7 +388,8 @@ func (s *State) runRecord(items []dotwandb.Item) {
 	r.Config = items
 	r.Telemetry = s.telemetry()
 	if len(s.log.parts) > 1 {
-		r.StartingStep, r.Runtime = s.nextStep, wholeSeconds(s.runtime)
+		before := s.log.parts[len(s.log.parts)-2]
+		r.StartingStep, r.Runtime = before.NextStep, before.Runtime
 	}
 	if s.env != nil {
 		r.Host, r.GitRemote, r.GitCommit = s.env.Host, s.env.GitRemote, s.env.GitCommit
@@ -421,8 +423,8 @@ func (s *State) environment() *dotwandb.Environment {
 	}
 }
 
-// metricRecords writes the definitions that changed: concrete ones always,
-// because globs vanish on sync without a server feature.
+// metricRecords writes the definitions that changed: of globs also the metrics
+// that they define, because only some servers expand globs themselves.
 func (s *State) metricRecords(all bool) {
 	if !s.defsDirty && !all {
 		return
@@ -456,32 +458,17 @@ func (s *State) metricRecords(all bool) {
 	for _, key := range slices.Sorted(maps.Keys(s.metrics)) {
 		m := s.metrics[key]
 		def := s.defs.find(m.name)
-		if def == nil || !m.HasRows {
+		if def == nil || !m.HasRows || !def.glob() {
 			continue
 		}
-		if def.glob() {
-			parts := make([]string, len(m.Path))
-			for i, p := range m.Path {
-				parts[i] = escapeDots(p)
-			}
-			write(def.record(strings.Join(parts, "."), false))
+		parts := make([]string, len(m.Path))
+		for i, p := range m.Path {
+			parts[i] = escapeDots(p)
 		}
-		if m.shape != shape(def) {
-			s.touch(m)
-		}
+		r := def.record(strings.Join(parts, "."), false)
+		r.Expanded = true
+		write(r)
 	}
-}
-
-// unknownShape is no definition's shape: the next summary record replaces what
-// an earlier one may have left.
-const unknownShape = "?"
-
-// shape is how a definition makes a metric's summary look.
-func shape(def *MetricDef) string {
-	if def == nil {
-		return ""
-	}
-	return strings.Join(def.Summary, ",") + ":" + def.Goal
 }
 
 // summary writes summary records: all keys, or those that changed.
@@ -491,24 +478,8 @@ func (s *State) summary(all bool) {
 	if all || s.clashes.any {
 		list = slices.Collect(maps.Values(s.metrics))
 	}
-	slices.SortFunc(list, func(a, b *aggregate) int { return slices.Compare(a.Path, b.Path) })
-	var remove, update []dotwandb.Item
-	for _, m := range list {
-		m.touched = false
-	}
-	if s.clashes.any {
-		list, remove = settle(list)
-	}
-	for _, m := range list {
-		def := s.defs.find(m.name)
-		items := m.items(def)
-		if look := shape(def); m.shape != look {
-			// A number and an object cannot stand under one key.
-			remove = append(remove, dotwandb.Item{Key: m.Path[0], Rest: m.Path[1:]})
-			m.shape = look
-		}
-		update = append(update, items...)
-	}
+	sortByPath(list)
+	remove, update := s.metricItems(list)
 	s.touched, s.general = s.touched[:0], false
 	if s.lastStep >= 0 {
 		update = append(update,
@@ -531,9 +502,6 @@ func (s *State) summary(all bool) {
 			}
 		}
 	}
-	if len(remove) > 0 {
-		s.emit(&dotwandb.Record{Summary: &dotwandb.Summary{Remove: remove}})
-	}
 	// A line has a bound, as rows have: a long summary takes several.
 	from, size := 0, 0
 	for i := range update {
@@ -543,7 +511,35 @@ func (s *State) summary(all bool) {
 			from, size = i, n
 		}
 	}
-	s.emit(&dotwandb.Record{Summary: &dotwandb.Summary{Update: update[from:]}})
+	s.emit(&dotwandb.Record{Summary: &dotwandb.Summary{Update: update[from:], Remove: remove}})
+}
+
+// metricItems are what the summary is to get of metrics, and to lose. They are
+// all there are, where some were maps and plain values.
+func (s *State) metricItems(list []*aggregate) (remove, update []dotwandb.Item) {
+	var shown []*aggregate // those of update
+	for _, m := range list {
+		m.touched = false
+		it, ok := m.item(s.defs.find(m.name))
+		switch {
+		case ok:
+			m.shown = true
+			shown, update = append(shown, m), append(update, it)
+		case m.shown:
+			m.shown = false
+			remove = append(remove, it)
+		}
+	}
+	if s.clashes.any {
+		update = whole(shown, update)
+		for i := range remove {
+			remove[i].Rest = nil
+		}
+		remove = slices.DeleteFunc(remove, func(gone dotwandb.Item) bool {
+			return slices.ContainsFunc(update, func(it dotwandb.Item) bool { return it.Key == gone.Key })
+		})
+	}
+	return remove, update
 }
 
 // Keys of the summary that say how the run ended.

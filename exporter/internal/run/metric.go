@@ -95,7 +95,7 @@ func (m *MetricDef) unknown() (words []string) {
 
 // record is the metric record that defines recordName by m.
 func (m *MetricDef) record(recordName string, glob bool) dotwandb.Metric {
-	r := dotwandb.Metric{Defined: true, Hidden: m.Hidden}
+	r := dotwandb.Metric{Defined: true, Hidden: m.Hidden, Overwrite: true}
 	if glob {
 		r.GlobName = recordName
 	} else {

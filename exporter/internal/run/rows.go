@@ -421,7 +421,13 @@ func (s *State) define(m *MetricDef, a *Applied) {
 	for _, word := range m.unknown() {
 		a.drop(DropBadDefinition, 1, fmt.Sprintf("run %q: define_metric %.200q has %s, and the rest of it holds", s.Key, m.Name, word))
 	}
-	if s.defs.add(m) {
-		s.defsDirty = true
+	if !s.defs.add(m) {
+		return
+	}
+	s.defsDirty = true
+	for _, metric := range s.metrics {
+		if metric.HasRows && s.defs.find(metric.name) == m {
+			s.touch(metric) // its summary looks different now
+		}
 	}
 }

@@ -1,13 +1,16 @@
 package run
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
 )
 
 // clashes knows whether some key was a map in one row and a plain value in
-// another. Then the later of the two is the summary, and the other must go.
+// another. Then the later of the two is the summary, and the other must go. It
+// goes by being replaced: W&B's client sends what many records say in one request,
+// and of those keeps a removal though a later record puts something below it.
 type clashes struct {
 	above map[string]struct{} // keys of maps: all that metrics lie under
 	any   bool
@@ -36,37 +39,30 @@ func (a *aggregate) latest() Order {
 	return a.Last
 }
 
-// settle leaves out of metrics, all of them sorted by path, those that a later
-// value of another shape has replaced. remove are the keys that were both.
-func settle(metrics []*aggregate) (left []*aggregate, remove []dotwandb.Item) {
-	gone := map[*aggregate]bool{}
-	both := map[*aggregate]bool{}
-	var up []*aggregate // the metrics above the one at hand
-	for _, m := range metrics {
-		for len(up) > 0 && !under(m.Path, up[len(up)-1].Path) {
-			up = up[:len(up)-1]
-		}
-		for _, p := range up {
-			both[p] = true
-			if m.latest().Before(p.latest()) {
-				gone[m] = true
-			} else {
-				gone[p] = true
-			}
-		}
-		up = append(up, m)
+// whole puts the entries of metrics together by their first key, each as one
+// value: what a key was before, a map or a plain value, goes with it.
+func whole(metrics []*aggregate, entries []dotwandb.Item) []dotwandb.Item {
+	byTime := make([]int, len(metrics))
+	for i := range byTime {
+		byTime[i] = i
 	}
-	for _, m := range metrics {
-		if both[m] {
-			remove = append(remove, dotwandb.Item{Key: m.Path[0], Rest: m.Path[1:]})
+	slices.SortStableFunc(byTime, func(i, j int) int {
+		a, b := metrics[i].latest(), metrics[j].latest()
+		switch {
+		case a.Before(b):
+			return -1
+		case b.Before(a):
+			return 1
 		}
-		if !gone[m] {
-			left = append(left, m)
-		}
+		return 0
+	})
+	root := map[string]any{}
+	for _, i := range byTime {
+		put(root, metrics[i].Path, entries[i].JSON)
 	}
-	return left, remove
-}
-
-func under(path, above []string) bool {
-	return len(path) > len(above) && slices.Equal(path[:len(above)], above)
+	items := make([]dotwandb.Item, 0, len(root))
+	for _, key := range slices.Sorted(maps.Keys(root)) {
+		items = append(items, dotwandb.Item{Key: key, JSON: string(appendTree(nil, root[key]))})
+	}
+	return items
 }

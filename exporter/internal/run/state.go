@@ -140,6 +140,9 @@ type log struct {
 type Part struct {
 	Dir   string `cbor:"1,keyasint"` // name of the run directory
 	Start int64  `cbor:"2,keyasint"` // start_time in its run record, unix ns
+	// Where it left off, once it is closed.
+	NextStep int64 `cbor:"3,keyasint,omitempty"`
+	Runtime  int32 `cbor:"4,keyasint,omitempty"` // seconds
 }
 
 // metaState is what the last run record said, so that only changes are written.
@@ -657,7 +660,15 @@ const brokenCode = -1 << 31
 // Broken says that the open part's log cannot be continued. The next Flush
 // begins another part.
 func (s *State) Broken() {
-	s.log.closed, s.log.exitCode, s.revived = true, brokenCode, true
+	s.shut(brokenCode)
+	s.revived = true
+}
+
+// shut notes that the open part has ended, and where the next one goes on.
+func (s *State) shut(code int32) {
+	s.log.closed, s.log.exitCode = true, code
+	part := &s.log.parts[len(s.log.parts)-1]
+	part.NextStep, part.Runtime = s.nextStep, wholeSeconds(s.runtime)
 }
 
 func (s *State) missingRows(o *owner) uint64 {

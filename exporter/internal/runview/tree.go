@@ -25,15 +25,18 @@ func put(into map[string]any, it *dotwandb.Item) bool {
 	return err == nil
 }
 
-// remove removes the item's key.
-func remove(from map[string]any, it *dotwandb.Item) {
-	key := it.Key
-	for _, next := range it.Rest {
+// remove removes the item's key, and the maps that it leaves empty.
+func remove(from map[string]any, it *dotwandb.Item) { cut(from, it.Key, it.Rest) }
+
+func cut(from map[string]any, key string, rest []string) {
+	if len(rest) > 0 {
 		inner, ok := from[key].(map[string]any)
 		if !ok {
 			return
 		}
-		from, key = inner, next
+		if cut(inner, rest[0], rest[1:]); len(inner) > 0 {
+			return
+		}
 	}
 	delete(from, key)
 }

@@ -150,11 +150,12 @@ func telemetryText(t *dotwandb.Telemetry) string {
 
 // metricsText is the list of metric definitions; "" without any. A step metric
 // is named by its place in the list, from 1, and has one of its own if nobody
-// defined it.
+// defined it. Of a glob goes up what the server can do with: itself, or the
+// metrics that it defines.
 func (s *state) metricsText() string {
 	var list []dotwandb.Metric
 	for _, m := range s.metrics {
-		if m.GlobName == "" || s.Globs {
+		if s.Globs && !m.Expanded || !s.Globs && m.GlobName == "" {
 			list = append(list, m)
 		}
 	}

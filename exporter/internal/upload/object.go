@@ -70,17 +70,29 @@ func (o *object) set(it *dotwandb.Item, raw string) {
 	o.put(key, raw)
 }
 
-// unset removes the value of an item.
-func (o *object) unset(it *dotwandb.Item) {
-	key := it.Key
-	for _, next := range it.Rest {
-		n := o.at[key]
-		if n == nil {
-			return
+// unset removes the value of an item, and the objects that it leaves empty.
+func (o *object) unset(it *dotwandb.Item) { o.cut(it.Key, it.Rest) }
+
+func (o *object) cut(key string, rest []string) (was bool) {
+	n := o.at[key]
+	if n == nil {
+		return false
+	}
+	if len(rest) > 0 {
+		kids := n.kids
+		if kids == nil {
+			kids = parse(n.raw)
 		}
-		o, key = n.inner(), next
+		if !kids.cut(rest[0], rest[1:]) {
+			return false
+		}
+		n.raw, n.kids = "", kids
+		if len(kids.keys) > 0 {
+			return true
+		}
 	}
 	o.remove(key)
+	return true
 }
 
 func (o *object) remove(key string) {

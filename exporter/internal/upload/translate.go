@@ -232,6 +232,19 @@ func secondsText(d time.Duration) string {
 // carriage would be one without end.
 const maxLine = 64 << 10
 
+// maxShown is how many characters of a line go to W&B, as with its own client.
+// The log has them all.
+const maxShown = 4096
+
+func cut(text string, characters int) string {
+	for i := range text {
+		if characters--; characters < 0 {
+			return text[:i]
+		}
+	}
+	return text
+}
+
 type console struct {
 	stderr bool
 	half
@@ -300,7 +313,7 @@ const consoleTime = "2006-01-02T15:04:05.000000"
 // consoleText is a line in the form that the server wants.
 func (s *state) consoleText(c console) string {
 	at := time.Unix(0, c.Time).UTC().Format(consoleTime)
-	text := strings.TrimSuffix(c.Text, "\r")
+	text := cut(strings.TrimSuffix(c.Text, "\r"), maxShown)
 	if !s.Structured {
 		if c.stderr {
 			return "ERROR " + at + " " + text
