@@ -1,11 +1,12 @@
 // Package wandbtest is a W&B server in memory, to test clients against: it
-// speaks what a client of runs uses of W&B's API, keeps what it was sent, and
-// fails where a script says so.
+// speaks what a client of runs uses of W&B's API, keeps what it was sent, gives
+// it to who reads runs, and fails where a script says so.
 //
 //	POST /graphql  ─────────────► operations by name ──┐
 //	POST /files/…/file_stream ──► lines at offsets ────┼──► runs ──► Runs, Run
 //	POST /oidc/token ───────────► access tokens        │
-//	PUT, GET /storage/… ────────► signed URLs ─────────┘
+//	PUT, GET /storage/… ────────► signed URLs ─────────┤
+//	GET /files/… ───────────────► files of runs ───────┘
 //	         ▲ each request passes: faults, credentials, rate limits
 //
 // The one idea: it is held to what the official client was seen to send, not to

@@ -92,7 +92,7 @@ func (c *call) endpoints() []string {
 		return []string{GraphQL, c.operation}
 	case "POST /oidc/token":
 		return []string{Token}
-	case "/storage/":
+	case "/storage/", readRunFile:
 		return []string{Storage}
 	default:
 		return []string{FileStream}

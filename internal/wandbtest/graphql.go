@@ -53,6 +53,24 @@ var operations = map[string]operation{
 	"ClientIDMapping":                     op((*Server).clientIDMapping),
 	"ArtifactByID":                        op((*Server).artifactByID),
 	"FetchArtifactManifest":               op((*Server).artifactByID),
+
+	"GetViewer":                     op((*Server).viewer),
+	"GetDefaultEntity":              op((*Server).viewer),
+	"Run":                           reading((*Server).readRun),
+	"Runs":                          op((*Server).readRuns),
+	"RunHistoryKeys":                reading((*Server).readHistory),
+	"RunFullHistory":                reading((*Server).readHistory),
+	"RunSampledHistory":             reading((*Server).readHistory),
+	"RunParquetHistory":             reading((*Server).readHistory),
+	"HistoryPage":                   reading((*Server).readHistory),
+	"SampledHistoryPage":            reading((*Server).readHistory),
+	"RunFiles":                      reading((*Server).readFiles),
+	"RunConsoleLogPage":             reading((*Server).readConsole),
+	"RunConsoleLogTail":             reading((*Server).readConsole),
+	"RunOutputArtifacts":            reading((*Server).readArtifacts),
+	"ArtifactMembershipByName":      op((*Server).artifactByName),
+	"ArtifactMembershipFiles":       op((*Server).artifactFiles),
+	"GetArtifactMembershipFileUrls": op((*Server).artifactFiles),
 }
 
 // op makes an operation of a method, which gets its variables decoded.

@@ -158,8 +158,11 @@ func (s *Server) Artifacts() []Artifact {
 	for _, a := range all {
 		v := Artifact{
 			Project: a.project.name, Name: a.name, Type: a.typeName, State: a.state, Digest: a.digest,
-			Run: a.run, ClientID: a.clientID, SequenceID: a.sequenceID, Step: a.step, Version: a.sequenceVersion,
+			Run: a.run, ClientID: a.clientID, SequenceID: a.sequenceID, Version: a.sequenceVersion,
 			Aliases: slices.Clone(a.aliases), Files: maps.Clone(a.files),
+		}
+		if a.step != nil {
+			v.Step = *a.step
 		}
 		if a.manifest != nil {
 			v.Manifest = a.manifest.content

@@ -22,7 +22,7 @@ type artifact struct {
 	run             string // that logged it; "" is none
 	clientID        string // as its maker called it; "" is none
 	sequenceID      string
-	step            int64 // of the row that it is from
+	step            *int64 // of the row that it is from
 	digest          string
 	aliases         []string
 	declared        map[string]string // the digests of its files
@@ -119,9 +119,7 @@ func (s *Server) createArtifact(_ *call, v createArtifactVariables) (map[string]
 			declared: map[string]string{}, files: map[string][]byte{},
 			run: text(in.RunName), clientID: text(in.ClientID), sequenceID: text(in.SequenceClientID),
 		}
-		if in.HistoryStep != nil {
-			a.step = *in.HistoryStep
-		}
+		a.step = in.HistoryStep
 		s.artifacts[a.id] = a
 	}
 	s.calledBy(a, in)
@@ -273,14 +271,18 @@ func (s *Server) checkContent(a *artifact) {
 // artifactByID answers the two questions the Python client has of an artifact
 // after it logged it: what it is, and where its manifest can be read.
 func (s *Server) artifactByID(c *call, v struct{ ID string }) (map[string]any, *fail) {
-	a := s.artifacts[v.ID]
-	if a == nil {
-		return obj{"artifact": nil}, nil
+	if a := s.artifacts[v.ID]; a != nil {
+		return obj{"artifact": s.artifactFields(c, a)}, nil
 	}
+	return obj{"artifact": nil}, nil
+}
+
+// artifactFields are a version as answers have it.
+func (s *Server) artifactFields(c *call, a *artifact) obj {
 	collection := obj{
 		"__typename": "ArtifactSequence", "name": a.name,
 		"project": obj{
-			"id": a.project.id, "internalId": a.project.id, "name": a.project.name,
+			"id": a.project.id, "internalId": number(a.project.id), "name": a.project.name,
 			"entity": obj{"name": a.project.entity},
 		},
 	}
@@ -296,12 +298,16 @@ func (s *Server) artifactByID(c *call, v struct{ ID string }) (map[string]any, *
 		url := s.sign(c, "manifest/"+m.id, stored{get: func() []byte { return m.content }})
 		current = obj{"file": obj{"directUrl": url}}
 	}
-	created := s.opts.Now().UTC().Format("2006-01-02T15:04:05Z")
-	return obj{"artifact": obj{
+	created := s.opts.Now().UTC().Format(timeForm)
+	size := 0
+	for _, content := range a.files {
+		size += len(content)
+	}
+	return obj{
 		"__typename": "Artifact", "id": a.id, "artifactSequence": collection, "versionIndex": a.sequenceVersion,
 		"artifactType": obj{"name": a.typeName}, "description": nil, "metadata": "{}",
-		"ttlDurationSeconds": -2, "ttlIsInherited": true, "tags": []any{}, "historyStep": nil,
-		"state": a.state, "size": 0, "digest": a.digest, "commitHash": a.digest, "fileCount": len(a.files),
+		"ttlDurationSeconds": -2, "ttlIsInherited": true, "tags": []any{}, "historyStep": a.step,
+		"state": a.state, "size": size, "digest": a.digest, "commitHash": a.digest, "fileCount": len(a.files),
 		"createdAt": created, "updatedAt": created, "aliases": aliases, "currentManifest": current,
-	}}, nil
+	}
 }

@@ -23,8 +23,9 @@ func (s *Server) viewer(_ *call, _ none) (map[string]any, *fail) {
 	return obj{
 		"viewer": obj{
 			"id": "User:" + s.opts.Username, "username": s.opts.Username, "email": s.opts.Email,
-			"entity": s.opts.Entity, "flags": "{}",
-			"teams": obj{"edges": []any{obj{"node": obj{"name": s.opts.Entity}}}},
+			"entity": s.opts.Entity, "flags": "{}", "name": s.opts.Username, "admin": false, "deletedAt": nil,
+			"apiKeys": obj{"edges": []any{}},
+			"teams":   obj{"edges": []any{obj{"node": obj{"name": s.opts.Entity}}}},
 		},
 		"serverInfo": obj{
 			"features":       features,
@@ -83,7 +84,7 @@ func (s *Server) upsertBucket(c *call, v upsertVariables) (map[string]any, *fail
 		r = &run{
 			project: p, storageID: s.newID("Run"), id: name,
 			config: "{}", files: map[string][]byte{}, writers: map[string]bool{},
-			fields: fields{DisplayName: &generated},
+			fields: fields{DisplayName: &generated}, created: s.opts.Now(),
 		}
 		r.open(s.opts.Now())
 		p.runs = append(p.runs, r)

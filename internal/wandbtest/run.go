@@ -29,7 +29,8 @@ type run struct {
 	alerts                   []Alert
 
 	writers    map[string]bool // client ids that upserted it
-	lastStream time.Time       // or when it was opened
+	created    time.Time
+	lastStream time.Time // or when it was opened
 	preempting bool
 	stopped    bool   // somebody pressed stop
 	exit       *int   // it is complete

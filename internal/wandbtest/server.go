@@ -110,6 +110,7 @@ func New(opts Options) *Server {
 	}
 	s.mux.Handle("POST /graphql", s.guarded(s.graphql))
 	s.mux.Handle("POST /files/{entity}/{project}/{run}/file_stream", s.guarded(s.fileStream))
+	s.mux.Handle(readRunFile, s.guarded(s.runFile))
 	s.mux.Handle("POST /oidc/token", s.guarded(s.exchange))
 	s.mux.Handle("/storage/", s.guarded(s.storage))
 	return s

@@ -24,7 +24,8 @@ runs of the exporter and of W&B's own client, while they are written, and
 changes nothing.
 
 The commands it names are safe to run as they stand: wandb sync only for what is
-over and was never uploaded, the parts of a run in their order.`,
+over and was never uploaded, otel-wandb sync for a run of several parts, whose
+console lines wandb sync would write over each other.`,
 		Example: `  otel-wandb ls
   otel-wandb ls --json | jq -r '.runs[] | select(.state == "failed") | .run'`,
 		Args: cobra.MaximumNArgs(1),

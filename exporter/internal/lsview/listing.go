@@ -21,7 +21,7 @@ type Upload string
 // The uploads.
 const (
 	Wait     Upload = "wait"     // it is not over
-	Sync     Upload = "sync"     // `wandb sync`, with the commands beside it
+	Sync     Upload = "sync"     // by the commands beside it
 	Uploaded Upload = "uploaded" // synced already, or sent as it ran
 	Behind   Upload = "behind"   // W&B has a part of it: `otel-wandb sync`
 	Halted   Upload = "stopped"  // its upload stopped, and says why

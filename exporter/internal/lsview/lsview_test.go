@@ -26,6 +26,7 @@ import (
 	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/engine"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/placement"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/runlog"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/runview"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/upload"
@@ -155,10 +156,12 @@ func TestRunsInEveryState(t *testing.T) {
 	d.part("demo", "finished", 30, 0)
 	d.part("demo", "failed", 3, 3, dotwandb.Record{Output: &dotwandb.Output{Line: "boom\n", Stderr: true}})
 	d.part("demo", "given-up", 3, 254)
-	d.part("demo", "two-parts", 5, 254)
-	d.part("demo", "two-parts", 2, 0)
-	d.part("demo", "half-uploaded", 5, 0|synced)
-	d.part("demo", "half-uploaded", 1, 0)
+	d.part("demo", "two-parts", 5, 254, noted(t))
+	d.part("demo", "two-parts", 2, 0, noted(t))
+	d.part("demo", "half-uploaded", 5, 0|synced, noted(t))
+	d.part("demo", "half-uploaded", 1, 0, noted(t))
+	d.part("demo", "another-client's", 5, 254)
+	d.part("demo", "another-client's", 2, 0, noted(t)) // `otel-wandb sync` takes its own parts only
 	d.part("demo", "uploaded", 1, 0|synced)
 	d.part("other", "interrupted", 4, noEnd) // W&B's own client, killed
 	require.NoError(t, os.Remove(d.log("interrupted")+".synced"))
@@ -166,6 +169,21 @@ func TestRunsInEveryState(t *testing.T) {
 	d.open(true)
 	d.part("demo", "online", 1, 0)
 	golden(t, "every_state", d.list(later), later)
+}
+
+// noted is a record with a note of the exporter's: it says whose log that is.
+func noted(t *testing.T) dotwandb.Record {
+	t.Helper()
+	s := run.NewState(runid.Coordinates{Project: "p", ID: "r"}, run.Config{})
+	v := run.Value{Key: "x"}
+	v.SetFloat(1)
+	row := run.Item{Kind: run.KindRow, ID: run.ID{Hash: 1}, Row: &run.Row{Values: []run.Value{v}}}
+	s.Apply(1, []run.Delivery{{Context: &run.Context{}, Items: []run.Item{row}}})
+	w, ok := s.Flush(1)
+	require.True(t, ok)
+	rec, err := dotwandb.Decode(w.Records[len(w.Records)-1])
+	require.NoError(t, err)
+	return dotwandb.Record{UUID: rec.UUID, Telemetry: &dotwandb.Telemetry{}}
 }
 
 func TestDamage(t *testing.T) {

@@ -6,12 +6,15 @@ import (
 	"strings"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
+	"github.com/otel-wandb/otel-wandb/exporter/internal/run"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/runview"
 )
 
 // judge says how the run is doing and what to do next. `wandb sync` is for runs
 // that are over and were never uploaded: a log that is still written it uploads
-// as failed, and one that was uploaded already it uploads twice.
+// as failed, and one that was uploaded already it uploads twice. Of several parts
+// of a run it counts console lines from 0 each time, so that the last part's
+// replace those before.
 func (l *lister) judge(out *Run, read *runview.Run) {
 	last := &read.Parts[len(read.Parts)-1]
 	switch {
@@ -53,9 +56,12 @@ func (l *lister) unended(out *Run, read *runview.Run, last *runview.Part) {
 
 // over is for runs to which nothing will be added.
 func (l *lister) over(out *Run, read *runview.Run) {
-	synced, online := 0, 0
+	synced, online, ours := 0, 0, 0
 	for i := range read.Parts {
 		p := &read.Parts[i]
+		if run.IsNote(p.Note) {
+			ours++
+		}
 		switch {
 		case !p.Offline:
 			online++ // sent as it ran
@@ -64,6 +70,14 @@ func (l *lister) over(out *Run, read *runview.Run) {
 		default:
 			out.Commands = append(out.Commands, "wandb sync "+quote(l.shown(p.Dir)))
 		}
+	}
+	if len(out.Commands) > 0 && len(read.Parts) > 1 && ours == len(read.Parts) {
+		out.Commands = []string{"otel-wandb sync " + quote(l.shown(read.Parts[len(read.Parts)-1].Dir))}
+		out.Upload, out.Next = Sync, "upload its parts"
+		if synced+online > 0 {
+			out.Next = "upload the rest"
+		}
+		return
 	}
 	switch {
 	case len(out.Commands) == 0 && online > 0:

@@ -73,6 +73,7 @@ type Part struct {
 	Rows      int    //
 	Exit      *int32 // nil: it is open, or its writer died
 	AfterExit int
+	Note      string // the first uuid of its records: it says who wrote the part
 
 	// End is where strict reading ended, the end of the last whole record.
 	End int64
@@ -156,6 +157,9 @@ func (v *viewer) replay() error {
 			break
 		}
 		v.part.Records++
+		if v.part.Note == "" {
+			v.part.Note = rec.UUID
+		}
 		if err := v.apply(&rec); err != nil {
 			return err
 		}
