@@ -56,6 +56,9 @@ func (u *Uploader) attach(ctx context.Context) error {
 		if u.holds(p) {
 			u.state = newState(*p, skipped)
 			u.setStatus(func(st *Status) { st.Part, st.Offset = p.Part, p.Offset })
+			if p.Reopen {
+				return u.reopen(ctx)
+			}
 			return nil
 		}
 		// The machine lost power: what W&B was sent is not in the log any more, and
@@ -147,13 +150,13 @@ func (u *Uploader) resume(ctx context.Context, record *dotwandb.Run) error {
 			return ErrNeverResume
 		}
 	}
-	s.Continued, s.StorageID = true, r.StorageID
-	s.Sent.Tags = r.Tags
-	s.OldConfig, s.OldSummary = textOf(r.Config), textOf(r.Summary)
+	s.goOn(r)
 	if m, own := markOf(r.Config, s.Log); own {
 		// This log's, and the position was lost: the same lines go out again.
-		s.Base = lines{History: m.Lines[0], Events: m.Lines[1], Console: m.Lines[2]}
-		s.Step, s.Runtime, s.Artifacts = m.Step, m.Runtime, m.Artifacts
+		s.Base = linesOf(m.Lines)
+		s.Step, s.Runtime, s.Artifacts, s.Last = m.Step, m.Runtime, m.Artifacts, m.Last
+		s.keepFirst()
+		s.Moved = m.moved()
 	} else {
 		s.Base = lines{History: r.HistoryLines, Events: r.EventsLines, Console: r.ConsoleLines}
 		s.Step = max(0, r.NextStep-record.StartingStep)

@@ -384,6 +384,9 @@ func (u *Uploader) step(ctx context.Context) (more bool, err error) {
 	case next != "":
 		s.begin(next)
 		u.seen, u.damaged = 0, false
+		if s.Reopen {
+			return true, u.reopen(ctx)
+		}
 		return true, nil
 	case s.Done:
 		u.setStatus(func(st *Status) { st.Phase = Completed })
@@ -754,9 +757,10 @@ func (u *Uploader) save() {
 	if err := errors.Join(s.pack().save(u.opts.Position), clearStop(u.opts.Position)); err != nil {
 		u.notify(StateTrouble, err)
 	}
+	sent := s.sent()
 	u.setStatus(func(st *Status) {
 		st.Err, st.Path, st.Part, st.Offset = nil, s.Path, s.Part, s.Offset
-		st.History, st.Events, st.Console = s.Next.History-s.Base.History, s.Next.Events-s.Base.Events, s.Next.Console-s.Base.Console
+		st.History, st.Events, st.Console = sent.History, sent.Events, sent.Console
 		st.TooLong, st.BadValues, st.AlertsRefused, st.FilesFailed = s.TooLong, s.BadValues, s.AlertsRefused, s.FilesFailed
 	})
 }
