@@ -42,6 +42,8 @@ type Config struct {
 	Say func(line string)
 	// StopAsked is told that somebody pressed a run's stop button at W&B.
 	StopAsked func(runid.Coordinates)
+
+	now func() time.Time // time.Now
 }
 
 // Online is the uploads of one exporter. Make it with New.
@@ -92,6 +94,9 @@ func New(cfg Config) *Online {
 		cfg.Logger = zap.NewNop()
 	}
 	cfg.Drain = cmp.Or(cfg.Drain, 5*time.Second)
+	if cfg.now == nil {
+		cfg.now = time.Now
+	}
 	if cfg.Health == nil {
 		cfg.Health = func(error) {}
 	}
@@ -124,11 +129,33 @@ func (o *Online) stream(key runid.Coordinates, client string, folder *runlog.Fol
 		o.streams[key] = s
 	}
 	s.add(client, logs, follow)
+	o.start(s)
+	return s
+}
+
+// start has a goroutine work for the stream, if there is none. The lock is held.
+func (o *Online) start(s *Stream) {
 	if !s.working && !o.closed && s.failed == nil {
 		s.working = true
 		o.flows.Go(func() { s.work(o.ctx) })
 	}
-	return s
+}
+
+// KeyChanged tries the runs of a client again that wait for its key, or that W&B
+// refused because of it: it has brought another one.
+func (o *Online) KeyChanged(client string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, s := range o.streams {
+		if !s.of(client) {
+			continue
+		}
+		if keyRefused(s.failed) {
+			s.failed = nil
+			o.check()
+		}
+		o.start(s)
+	}
 }
 
 // leftOver tells whether a run's parts hold something that was to be uploaded

@@ -26,8 +26,9 @@ type Stream struct {
 	news   chan struct{} // wakes a wait
 	folder *runlog.Folder
 
-	working bool  // a goroutine is at it
-	failed  error // a *upload.Failure: nothing is sent any more, until the next start
+	working bool      // a goroutine is at it
+	failed  error     // a *upload.Failure: nothing is sent any more, until the next start
+	since   time.Time // of failed
 
 	mu        sync.Mutex // guards everything below
 	client    string     // who opened the run
@@ -37,6 +38,7 @@ type Stream struct {
 	alive     bool       // and its task lives
 	finishing bool
 	up        *upload.Uploader // of the goroutine at work
+	used      *wandb.Client    // the last that it had
 	hindered  error            // transient trouble
 }
 
@@ -127,8 +129,10 @@ func (s *Stream) work(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil || errors.Is(err, errFinishing):
 			again = false
+		case errors.As(err, &failure) && s.anotherKey(failure):
+			again, news = true, true // it came while the one before was tried
 		case errors.As(err, &failure):
-			s.failed = err
+			s.failed, s.since = err, s.o.cfg.now()
 		case err != nil:
 			again = true // this machine's trouble, such as too many open files
 		}
@@ -156,6 +160,21 @@ func (s *Stream) work(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// keyRefused tells whether another key might help.
+func keyRefused(err error) bool {
+	return errors.Is(err, wandb.ErrUnauthorized) || errors.Is(err, wandb.ErrForbidden)
+}
+
+// anotherKey tells whether W&B refused a key of the run's client which is not its
+// key any more. Both locks are held.
+func (s *Stream) anotherKey(f *upload.Failure) bool {
+	if s.client == "" || s.used == nil || !keyRefused(f) {
+		return false
+	}
+	now, _, err := s.o.cfg.Way(destination(s.key, s.folder).key, s.client)
+	return errors.Is(err, ErrNoKeyYet) || err == nil && now != s.used
 }
 
 // once makes an uploader and lets it work.
@@ -188,6 +207,9 @@ func (s *Stream) way(ctx context.Context, to where) (client *wandb.Client, pacer
 		client, pacer, err = s.o.cfg.Way(to.key, by)
 		switch {
 		case err == nil:
+			s.mu.Lock()
+			s.used = client
+			s.mu.Unlock()
 			return client, pacer, nil
 		case !errors.Is(err, ErrNoKeyYet):
 			return nil, nil, &upload.Failure{Run: to.path, Err: err}
@@ -218,6 +240,17 @@ func (s *Stream) wait(ctx context.Context) error {
 		return errFinishing
 	}
 	return nil
+}
+
+// of tells whether a client opened the run, and ends a wait for its key.
+func (s *Stream) of(client string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client != client {
+		return false
+	}
+	s.poke()
+	return true
 }
 
 // poke says that there is news. The lock is held.
@@ -374,14 +407,22 @@ func (s *Stream) setHindered(err error) {
 	}
 }
 
-// trouble is what keeps the run from W&B. The table's lock is held.
+// refusedFor is how long a refusal is the exporter's trouble after the run's log
+// has ended: by then whoever looks has seen it, and `otel-wandb ls` has it for ever.
+const refusedFor = 10 * time.Minute
+
+// trouble is what keeps the run from W&B, as far as it is news. The table's lock is
+// held.
 func (s *Stream) trouble() error {
-	if s.failed != nil {
-		return s.failed
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.hindered
+	switch {
+	case s.failed == nil:
+		return s.hindered
+	case s.alive || s.o.cfg.now().Sub(s.since) < refusedFor:
+		return s.failed
+	}
+	return nil
 }
 
 // phase is what the stream does. The table's lock is held.
