@@ -36,6 +36,7 @@ type fixture struct {
 	url    string
 	root   *runlog.Root
 	folder *runlog.Folder
+	later  time.Duration // that runs begin
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -82,7 +83,7 @@ func (f *fixture) begin(id string, rows int) *runlog.Part { return f.beginAt(id,
 // beginAt makes a part that goes on at a step.
 func (f *fixture) beginAt(id string, rows, step int) *runlog.Part {
 	f.Helper()
-	start := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
+	start := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC).Add(f.later)
 	records := [][]byte{
 		record(1, dotwandb.Record{Header: &dotwandb.Header{}}),
 		record(2, dotwandb.Record{Run: &dotwandb.Run{Project: "p", ID: id, StartTime: start, DisplayName: "train"}}),

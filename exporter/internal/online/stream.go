@@ -19,16 +19,18 @@ import (
 
 // Stream is the upload of one run. Its methods do not wait.
 //
-// ConcurrentSafe: by a lock. working and failed are guarded by the table's.
+// ConcurrentSafe: by a lock. working, claimed, failed and since are
+// guarded by the table's.
 type Stream struct {
 	o      *Online
 	key    runid.Coordinates
 	news   chan struct{} // wakes a wait
 	folder *runlog.Folder
 
-	working bool      // a goroutine is at it
-	failed  error     // a *upload.Failure: nothing is sent any more, until the next start
-	since   time.Time // of failed
+	working bool              // a goroutine is at it
+	claimed runid.Coordinates // what W&B calls the run, while it is at work
+	failed  error             // a *upload.Failure: nothing is sent any more, until the next start
+	since   time.Time         // of failed
 
 	mu        sync.Mutex // guards everything below
 	client    string     // who opened the run
@@ -138,6 +140,7 @@ func (s *Stream) work(ctx context.Context) {
 		}
 		if !again {
 			s.working = false
+			s.o.release(s)
 			if err == nil && ctx.Err() == nil {
 				delete(s.o.streams, s.key) // W&B has all of it
 			}
@@ -153,7 +156,7 @@ func (s *Stream) work(ctx context.Context) {
 			}
 			_ = s.wait(ctx)
 		default:
-			if s.failed != nil {
+			if failure != nil {
 				s.say(err)
 			}
 			s.o.check()
@@ -291,6 +294,7 @@ func (s *Stream) uploader(to where, client *wandb.Client, pacer upload.Pacer) *u
 		Pacer:    pacer,
 		Notify:   s.notice,
 		Tried:    s.tried,
+		Claim:    func(path wandb.Path) error { return s.o.claim(s, to, path) },
 		Sent: func(lines int) {
 			s.setHindered(nil)
 			s.o.count(func(c *Counts) { c.Lines += int64(lines) })

@@ -56,6 +56,11 @@ func (u *Uploader) attach(ctx context.Context) error {
 		if u.holds(p) {
 			u.state = newState(*p, skipped)
 			u.setStatus(func(st *Status) { st.Part, st.Offset = p.Part, p.Offset })
+			if p.Upserted {
+				if err := u.opts.Claim(p.Path); err != nil {
+					return err
+				}
+			}
 			if p.Reopen {
 				return u.reopen(ctx)
 			}
@@ -149,6 +154,9 @@ func (u *Uploader) resume(ctx context.Context, record *dotwandb.Run) error {
 		if _, own := markOf(r.Config, s.Log); !own {
 			return ErrNeverResume
 		}
+	}
+	if err := u.opts.Claim(r.Path); err != nil {
+		return err
 	}
 	s.goOn(r)
 	if m, own := markOf(r.Config, s.Log); own {
@@ -289,6 +297,11 @@ func (u *Uploader) upsert(ctx context.Context) (again bool, err error) {
 		return true, nil
 	}
 	u.asked = false
+	if !s.Upserted {
+		if err := u.opts.Claim(got.Path); err != nil {
+			return false, err
+		}
+	}
 	opened := !s.Upserted || s.Reopen
 	s.ConfigDirty, s.Reopen = false, false
 	s.Upserted, s.Path, s.StorageID, s.Named = true, got.Path, got.StorageID, got.DisplayName

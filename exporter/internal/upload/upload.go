@@ -42,6 +42,10 @@ type Options struct {
 	// Tried is told, by any goroutine, of each request that failed and that the
 	// client tries again by itself, which it does for up to a week.
 	Tried func(*wandb.Error)
+	// Claim is told, from the goroutine of Run, what W&B calls the run, as soon as
+	// that is known and before any line is sent. An error stops the upload: somebody
+	// else writes to that run.
+	Claim func(wandb.Path) error
 	// Sent is told, from the goroutine of Run, how many lines W&B acknowledged: none with a
 	// heartbeat.
 	Sent func(lines int)
@@ -90,12 +94,12 @@ func (f *Failure) Unwrap() error { return f.Err }
 
 // Remedy is what a person can do about it, before the upload is started again.
 func (f *Failure) Remedy() string {
-	var e *wandb.Error
+	var advised interface{ Remedy() string }
 	switch {
 	case f.Gone():
 		return "if the run was deleted at W&B, its id is gone for good: otel-wandb sync --new-id uploads all of it as another run"
-	case errors.As(f.Err, &e) && e.Remedy() != "":
-		return e.Remedy()
+	case errors.As(f.Err, &advised) && advised.Remedy() != "":
+		return advised.Remedy()
 	case errors.Is(f.Err, fs.ErrNotExist):
 		return "put the log back, or remove the position of this upload"
 	}
@@ -175,6 +179,9 @@ func New(opts Options) *Uploader {
 	}
 	if opts.Tried == nil {
 		opts.Tried = func(*wandb.Error) {}
+	}
+	if opts.Claim == nil {
+		opts.Claim = func(wandb.Path) error { return nil }
 	}
 	if opts.Sent == nil {
 		opts.Sent = func(int) {}
