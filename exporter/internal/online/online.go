@@ -56,13 +56,14 @@ type Online struct {
 	flows  sync.WaitGroup // streams at work
 	work   sync.WaitGroup // everything else
 
+	names upload.Names // of the runs that streams are at
+
 	changed chan struct{} // trouble began or ended: watch looks
 
 	retryLock time.Duration // how often a run is asked for that another program uploads
 
 	mu      sync.Mutex // guards everything below
 	streams map[runid.Coordinates]*Stream
-	named   map[runid.Coordinates]*Stream // at work, by what W&B calls their runs
 	closed  bool
 	counts  Counts
 	behind  int64 // bytes, when they were last looked at
@@ -107,7 +108,7 @@ func New(cfg Config) *Online {
 	if cfg.StopAsked == nil {
 		cfg.StopAsked = func(runid.Coordinates) {}
 	}
-	o := &Online{cfg: cfg, retryLock: 10 * time.Second, changed: make(chan struct{}, 1), streams: map[runid.Coordinates]*Stream{}, named: map[runid.Coordinates]*Stream{}}
+	o := &Online{cfg: cfg, retryLock: 10 * time.Second, changed: make(chan struct{}, 1), streams: map[runid.Coordinates]*Stream{}}
 	o.ctx, o.cancel = context.WithCancelCause(context.Background())
 	o.work.Go(o.watch)
 	return o
@@ -162,33 +163,37 @@ func (o *Online) KeyChanged(client string) {
 // claim has a stream alone write to a run as W&B calls it. Runs of which some
 // telemetry names the key's default entity, and some none, are two here and one there.
 func (o *Online) claim(s *Stream, to where, path wandb.Path) error {
-	at := runid.Coordinates{Host: to.key.Host, Entity: path.Entity, Project: path.Project, ID: path.Run}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if other := o.named[at]; other != nil && other != s {
-		return &upload.TwiceError{At: path, Other: other.key.String()}
+	if err := o.twin(s, to, path); err != nil {
+		return err
 	}
-	if own, _ := upload.ReadProgress(to.position); own == nil || !own.There {
-		// After a restart the one that is there goes on, be it slower than this one.
-		for key, other := range o.streams {
-			if other == s || other.failed != nil || key.ID != s.key.ID || key.Project != s.key.Project {
-				continue
-			}
-			its := destination(key, other.folder)
-			if p, _ := upload.ReadProgress(its.position); its.key.Host == to.key.Host && p.Writes(path) {
-				return &upload.TwiceError{At: path, Other: key.String()}
-			}
-		}
+	if err := o.names.Claim(to.key.Host, path, s.key.String()); err != nil {
+		return err
 	}
-	o.named[at], s.claimed = s, at
+	s.release = func() { o.names.Release(to.key.Host, path, s.key.String()) }
 	return nil
 }
 
-// release lets another stream have what this one claimed. The lock is held.
-func (o *Online) release(s *Stream) {
-	if o.named[s.claimed] == s {
-		delete(o.named, s.claimed)
+// twin looks for another stream that is at the run already, and this one is not:
+// after a restart that goes on, be it slower than this one.
+func (o *Online) twin(s *Stream, to where, path wandb.Path) error {
+	if own, _ := upload.ReadProgress(to.position); own != nil && own.There {
+		return nil
 	}
+	o.mu.Lock()
+	var others []*Stream
+	for key, other := range o.streams {
+		if other != s && other.failed == nil && key.ID == s.key.ID && key.Project == s.key.Project {
+			others = append(others, other)
+		}
+	}
+	o.mu.Unlock()
+	for _, other := range others {
+		its := destination(other.key, other.folder)
+		if p, _ := upload.ReadProgress(its.position); its.key.Host == to.key.Host && p.Writes(path) {
+			return &upload.TwiceError{At: path, Other: other.key.String()}
+		}
+	}
+	return nil
 }
 
 // leftOver tells whether a run's parts hold something that was to be uploaded

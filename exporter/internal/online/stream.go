@@ -19,18 +19,19 @@ import (
 
 // Stream is the upload of one run. Its methods do not wait.
 //
-// ConcurrentSafe: by a lock. working, claimed, failed and since are
-// guarded by the table's.
+// ConcurrentSafe: by a lock. working, failed and since are guarded by the
+// table's, release is the worker's.
 type Stream struct {
 	o      *Online
 	key    runid.Coordinates
 	news   chan struct{} // wakes a wait
 	folder *runlog.Folder
 
-	working bool              // a goroutine is at it
-	claimed runid.Coordinates // what W&B calls the run, while it is at work
-	failed  error             // a *upload.Failure: nothing is sent any more, until the next start
-	since   time.Time         // of failed
+	working bool      // a goroutine is at it
+	failed  error     // a *upload.Failure: nothing is sent any more, until the next start
+	since   time.Time // of failed
+
+	release func() // gives up what W&B calls the run; nil while that is not known
 
 	mu        sync.Mutex // guards everything below
 	client    string     // who opened the run
@@ -140,7 +141,6 @@ func (s *Stream) work(ctx context.Context) {
 		}
 		if !again {
 			s.working = false
-			s.o.release(s)
 			if err == nil && ctx.Err() == nil {
 				delete(s.o.streams, s.key) // W&B has all of it
 			}
@@ -195,6 +195,10 @@ func (s *Stream) once(ctx context.Context) error {
 		return err
 	}
 	err = s.uploader(to, client, pacer).Run(ctx)
+	if s.release != nil {
+		s.release()
+		s.release = nil
+	}
 	if unlockErr := unlock(); unlockErr != nil {
 		s.o.cfg.Logger.Warn("the lock of an upload is not given up: other programs will not upload this run", zap.Stringer("run", s.key), zap.Error(unlockErr))
 	}
@@ -295,6 +299,7 @@ func (s *Stream) uploader(to where, client *wandb.Client, pacer upload.Pacer) *u
 		Notify:   s.notice,
 		Tried:    s.tried,
 		Claim:    func(path wandb.Path) error { return s.o.claim(s, to, path) },
+		Opening:  func(ctx context.Context) (func(), error) { return s.o.names.Open(ctx, to.key.Host, to.path) },
 		Sent: func(lines int) {
 			s.setHindered(nil)
 			s.o.count(func(c *Counts) { c.Lines += int64(lines) })

@@ -147,7 +147,7 @@ func TestEndedAtEveryRequest(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		var seen atomic.Int64
 		f.onRequest(func(*http.Request) {
-			if seen.Add(1) == int64(1+n%3) {
+			if seen.Add(1) == int64(1+n%4) {
 				cancel(errors.New("ended"))
 			}
 		})

@@ -52,20 +52,15 @@ func (u *Uploader) attach(ctx context.Context) error {
 	if err != nil {
 		u.notify(StateTrouble, fmt.Errorf("%s: %w", asked, err))
 	}
-	if p != nil && p.Host == host && p.Asked == asked {
-		if u.holds(p) {
-			u.state = newState(*p, skipped)
-			u.setStatus(func(st *Status) { st.Part, st.Offset = p.Part, p.Offset })
-			if p.Upserted {
-				if err := u.opts.Claim(p.Path); err != nil {
-					return err
-				}
-			}
-			if p.Reopen {
-				return u.reopen(ctx)
-			}
-			return nil
+	fits := p != nil && p.Host == host && p.Asked == asked
+	switch {
+	case fits && u.holds(p):
+		u.state = newState(*p, skipped)
+		u.setStatus(func(st *Status) { st.Part, st.Offset = p.Part, p.Offset })
+		if ours, err := u.goOn(ctx); ours || err != nil {
+			return err
 		}
+	case fits:
 		// The machine lost power: what W&B was sent is not in the log any more, and
 		// other rows are to have those numbers.
 		u.notify(StateTrouble, fmt.Errorf("%s: the log of part %s is not what it was up to offset %d, of which W&B has all: it is sent again from its beginning", asked, p.Part, p.Offset))
@@ -80,6 +75,9 @@ func (u *Uploader) attach(ctx context.Context) error {
 	}
 	s.begin(partOf(first))
 	s.Log = record.StartTime.UTC().Format(time.RFC3339Nano)
+	if err := u.open(ctx); err != nil {
+		return err
+	}
 	if err := u.features(ctx); err != nil {
 		return err
 	}
@@ -90,6 +88,53 @@ func (u *Uploader) attach(ctx context.Context) error {
 	u.save()
 	u.attached = s.position
 	return nil
+}
+
+// open waits for the turn to open the run.
+func (u *Uploader) open(ctx context.Context) error {
+	if u.opened != nil {
+		return nil
+	}
+	done, err := u.opts.Opening(ctx)
+	if err == nil {
+		u.opened = done
+	}
+	return err
+}
+
+// isOpen gives the turn to open the run up.
+func (u *Uploader) isOpen() {
+	if u.opened != nil {
+		u.opened()
+		u.opened = nil
+	}
+}
+
+// goOn goes on at the position. ours is false where the run had not been made yet,
+// and somebody else has made it since.
+func (u *Uploader) goOn(ctx context.Context) (ours bool, err error) {
+	s := u.state
+	if s.Upserted {
+		err := u.opts.Claim(s.Path)
+		if err == nil && s.Reopen {
+			err = u.reopen(ctx)
+		}
+		return true, err
+	}
+	if err := u.open(ctx); err != nil {
+		return true, err
+	}
+	if err := u.turn(ctx, Ask, 0, true); err != nil {
+		return true, err
+	}
+	r, err := u.held(ctx)
+	if r == nil || err != nil {
+		return true, err
+	}
+	if _, own := markOf(r.Config, s.Log); !own {
+		return false, nil
+	}
+	return true, u.opts.Claim(r.Path)
 }
 
 // tailSize is how much of the log a position remembers: a record's number and
@@ -301,6 +346,7 @@ func (u *Uploader) upsert(ctx context.Context) (again bool, err error) {
 		if err := u.opts.Claim(got.Path); err != nil {
 			return false, err
 		}
+		u.isOpen()
 	}
 	opened := !s.Upserted || s.Reopen
 	s.ConfigDirty, s.Reopen = false, false

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -266,6 +267,33 @@ func TestGoingOnAsksOnce(t *testing.T) {
 		}
 		assert.Equal(t, []string{"RunResumeStatus", "UpsertBucket", "CreateRunFiles"}, asked)
 		f.both(0)
+	})
+}
+
+// Two uploads make one run at the same time: the later one, which has nothing there
+// yet, sends no line, and asks again when it is tried again.
+func TestClaimedByAnother(t *testing.T) {
+	bubble(t, wandbtest.Options{}, func(f *fixture) {
+		t := f.T
+		f.sample()
+		other := &TwiceError{At: wandb.Path{Entity: "e", Project: "p", Run: "r"}, Other: "another"}
+		var claimed []wandb.Path
+		claim := func(err error) func(*Options) {
+			return func(o *Options) {
+				o.Claim = func(path wandb.Path) error { claimed = append(claimed, path); return err }
+			}
+		}
+		err := f.uploader(claim(other)).Run(t.Context())
+		require.ErrorIs(t, err, other)
+		var failure *Failure
+		require.ErrorAs(t, err, &failure)
+		assert.Equal(t, other.Remedy(), failure.Remedy())
+		assert.Empty(t, f.held().History)
+		require.NoError(t, f.uploader(claim(nil)).Run(t.Context()))
+		f.write(2, opening(start.Add(time.Minute))...)
+		require.NoError(t, f.uploader(claim(nil)).Run(t.Context()))
+		path := wandb.Path{Entity: wandbtest.Entity, Project: "p", Run: "r"}
+		assert.Equal(t, []wandb.Path{path, path, path, path}, claimed, "by the first upsert, by what W&B has and the upsert, by the position")
 	})
 }
 

@@ -46,6 +46,9 @@ type Options struct {
 	// that is known and before any line is sent. An error stops the upload: somebody
 	// else writes to that run.
 	Claim func(wandb.Path) error
+	// Opening waits for the turn to open the run: to ask for it and to make it. done
+	// says that it is over, and that Claim was called if that went well.
+	Opening func(ctx context.Context) (done func(), err error)
 	// Sent is told, from the goroutine of Run, how many lines W&B acknowledged: none with a
 	// heartbeat.
 	Sent func(lines int)
@@ -154,6 +157,7 @@ type Uploader struct {
 	damaged  bool     // the part's log gives no more whatever its size
 	asked    bool     // W&B was asked in this Run, and knew nothing of the run
 	attached position // then
+	opened   func()   // gives the turn to open the run up; nil without it
 	lastSent time.Time
 
 	filesAfter time.Time // files had trouble: not before
@@ -182,6 +186,9 @@ func New(opts Options) *Uploader {
 	}
 	if opts.Claim == nil {
 		opts.Claim = func(wandb.Path) error { return nil }
+	}
+	if opts.Opening == nil {
+		opts.Opening = func(context.Context) (func(), error) { return func() {}, nil }
 	}
 	if opts.Sent == nil {
 		opts.Sent = func(int) {}
@@ -340,6 +347,7 @@ func (u *Uploader) Run(ctx context.Context) error {
 func (u *Uploader) run(ctx context.Context) error {
 	u.state, u.seen, u.damaged, u.asked, u.lastSent = nil, 0, false, false, time.Time{}
 	u.filesAfter = time.Time{}
+	defer u.isOpen()
 	if err := u.attach(ctx); err != nil {
 		return err
 	}
