@@ -1,13 +1,9 @@
 package upload
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,19 +11,6 @@ import (
 	"github.com/otel-wandb/otel-wandb/internal/extjson"
 	"github.com/otel-wandb/otel-wandb/internal/wandb"
 )
-
-// path is the run as W&B spells it, or until it said so as it is asked for.
-func (s *state) path() wandb.Path {
-	if s.Upserted {
-		return s.Path
-	}
-	return s.Asked
-}
-
-// dirty tells whether an upsert is due.
-func (s *state) dirty() bool {
-	return !s.Upserted || s.Reopen || s.ConfigDirty || s.changed() != nil
-}
 
 // attach finds out where the upload is: by its position, or else by what W&B
 // has of the run.
@@ -57,7 +40,7 @@ func (u *Uploader) attach(ctx context.Context) error {
 	case fits && u.holds(p):
 		u.state = newState(*p, skipped)
 		u.setStatus(func(st *Status) { st.Part, st.Offset = p.Part, p.Offset })
-		if ours, err := u.goOn(ctx); ours || err != nil {
+		if ours, err := u.goOnAtPosition(ctx); ours || err != nil {
 			return err
 		}
 	case fits:
@@ -75,7 +58,7 @@ func (u *Uploader) attach(ctx context.Context) error {
 	}
 	s.begin(partOf(first))
 	s.Log = record.StartTime.UTC().Format(time.RFC3339Nano)
-	if err := u.open(ctx); err != nil {
+	if err := u.beginOpening(ctx); err != nil {
 		return err
 	}
 	if err := u.features(ctx); err != nil {
@@ -90,8 +73,8 @@ func (u *Uploader) attach(ctx context.Context) error {
 	return nil
 }
 
-// open waits for the turn to open the run.
-func (u *Uploader) open(ctx context.Context) error {
+// beginOpening waits for the turn to open the run.
+func (u *Uploader) beginOpening(ctx context.Context) error {
 	if u.opened != nil {
 		return nil
 	}
@@ -102,17 +85,17 @@ func (u *Uploader) open(ctx context.Context) error {
 	return err
 }
 
-// isOpen gives the turn to open the run up.
-func (u *Uploader) isOpen() {
+// endOpening gives the turn to open the run up.
+func (u *Uploader) endOpening() {
 	if u.opened != nil {
 		u.opened()
 		u.opened = nil
 	}
 }
 
-// goOn goes on at the position. ours is false where the run had not been made yet,
+// goOnAtPosition goes on where the position is. ours is false where the run had not been made yet,
 // and somebody else has made it since.
-func (u *Uploader) goOn(ctx context.Context) (ours bool, err error) {
+func (u *Uploader) goOnAtPosition(ctx context.Context) (ours bool, err error) {
 	s := u.state
 	if s.Upserted {
 		err := u.opts.Claim(s.Path)
@@ -121,7 +104,7 @@ func (u *Uploader) goOn(ctx context.Context) (ours bool, err error) {
 		}
 		return true, err
 	}
-	if err := u.open(ctx); err != nil {
+	if err := u.beginOpening(ctx); err != nil {
 		return true, err
 	}
 	if err := u.turn(ctx, Ask, 0, true); err != nil {
@@ -135,29 +118,6 @@ func (u *Uploader) goOn(ctx context.Context) (ours bool, err error) {
 		return false, nil
 	}
 	return true, u.opts.Claim(r.Path)
-}
-
-// tailSize is how much of the log a position remembers: a record's number and
-// note are in it.
-const tailSize = 64
-
-// tail reads the last bytes before an offset.
-func tail(file io.ReaderAt, offset int64) ([]byte, error) {
-	b := make([]byte, min(tailSize, offset))
-	_, err := file.ReadAt(b, offset-int64(len(b)))
-	return b, err
-}
-
-// holds tells whether a part's log still has what the position says of it. One
-// that is gone says nothing against it.
-func (u *Uploader) holds(p *position) bool {
-	file, err := os.Open(u.log(p.Part))
-	if err != nil {
-		return true
-	}
-	defer file.Close()
-	b, err := tail(file, p.Offset)
-	return err == nil && (p.Tail == nil || bytes.Equal(b, p.Tail))
 }
 
 // features asks what the server can do: console lines go on as they began.
@@ -250,150 +210,4 @@ func textOf(members []extjson.Member) string {
 		o.put(m.Key, m.Raw)
 	}
 	return o.text()
-}
-
-// changed are the fields to send; nil without any. What did not change is left
-// out: people edit names and notes at W&B.
-func (s *state) changed() *wandb.Fields {
-	var f wandb.Fields
-	n := 0
-	for _, p := range []struct{ to, now, sent *string }{
-		{&f.DisplayName, &s.Fields.DisplayName, &s.Sent.DisplayName},
-		{&f.Group, &s.Fields.Group, &s.Sent.Group},
-		{&f.JobType, &s.Fields.JobType, &s.Sent.JobType},
-		{&f.Notes, &s.Fields.Notes, &s.Sent.Notes},
-		{&f.Host, &s.Fields.Host, &s.Sent.Host},
-		{&f.Program, &s.Fields.Program, &s.Sent.Program},
-		{&f.Commit, &s.Fields.Commit, &s.Sent.Commit},
-		{&f.Repo, &s.Fields.Repo, &s.Sent.Repo},
-	} {
-		if *p.now == "" || *p.now == *p.sent || p.now == &s.Fields.DisplayName && s.Continued && s.defaultName() {
-			continue
-		}
-		*p.to = *p.now
-		n++
-	}
-	for _, tag := range s.Fields.Tags {
-		if !slices.Contains(s.Sent.Tags, tag) {
-			f.Tags = s.Fields.Tags
-			n++
-			break
-		}
-	}
-	if n == 0 {
-		return nil
-	}
-	return &f
-}
-
-// defaultName tells whether nobody chose the display name: it is made of a
-// span's name and the beginning of its id.
-func (s *state) defaultName() bool {
-	otel, _ := s.config.get("otel")
-	id, _ := extjson.Get(otel, "span_id")
-	id = strings.Trim(id, `"`)
-	return len(id) >= 6 && strings.HasSuffix(s.Fields.DisplayName, "-"+id[:6])
-}
-
-// upsert brings the halves of the run to W&B that changed. again says that the
-// lines have other numbers than thought: the log is to be read again.
-func (u *Uploader) upsert(ctx context.Context) (again bool, err error) {
-	s := u.state
-	if s.Upserted { // else it is what the batch waited for
-		if err := u.turn(ctx, Upsert, 0, true); err != nil {
-			return false, err
-		}
-	}
-	up := wandb.Upsert{Run: s.path(), Fields: s.changed()}
-	late := s.Upserted && s.defaultName() // the span's name came after the run was made
-	if f := up.Fields; f != nil && (f.Tags != nil && (s.Upserted || s.Continued) || f.DisplayName != "" && late) {
-		r, err := u.held(ctx)
-		if err != nil {
-			return false, err
-		}
-		if r != nil && f.Tags != nil {
-			f.Tags = join(r.Tags, f.Tags) // they are set as a whole
-		}
-		if r != nil && late && r.DisplayName != s.Named {
-			f.DisplayName = "" // somebody named the run: a default is no reason to undo that
-		}
-	}
-	if up.Fields != nil {
-		up.Fields.StorageID = s.StorageID
-	}
-	if s.ConfigDirty || !s.Upserted {
-		up.Config = s.configText()
-	}
-	var got wandb.Run
-	err = u.try(ctx, Upsert, func() (err error) {
-		got, err = u.opts.Client.UpsertRun(ctx, up)
-		return err
-	})
-	if err != nil {
-		return false, err
-	}
-	if u.asked && got.HistoryLines > 0 {
-		// Rows of a run that never began, by its config: a fork's, which it inherits.
-		u.asked = false
-		before := newState(u.attached, s.skipped)
-		before.Base.History, before.Next.History = got.HistoryLines, got.HistoryLines
-		u.state, u.seen = before, 0
-		u.save()
-		return true, nil
-	}
-	u.asked = false
-	if !s.Upserted {
-		if err := u.opts.Claim(got.Path); err != nil {
-			return false, err
-		}
-		u.isOpen()
-	}
-	opened := !s.Upserted || s.Reopen
-	s.ConfigDirty, s.Reopen = false, false
-	s.Upserted, s.Path, s.StorageID, s.Named = true, got.Path, got.StorageID, got.DisplayName
-	tags := join(s.Sent.Tags, s.Fields.Tags)
-	s.Sent = s.Fields
-	s.Sent.Tags = tags
-	if opened {
-		u.announce(Opened, 0)
-	}
-	return false, nil
-}
-
-// join is a with what of b it lacks.
-func join(a, b []string) []string {
-	all := slices.Clone(a)
-	for _, tag := range b {
-		if !slices.Contains(all, tag) {
-			all = append(all, tag)
-		}
-	}
-	return all
-}
-
-// firstRun reads what a log says first of its run.
-func firstRun(path string) (*dotwandb.Run, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	r, err := dotwandb.NewReader(file, dotwandb.Strict)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	for range 10 {
-		b, err := r.Next()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w: %w", path, ErrNoRun, err)
-		}
-		rec, err := dotwandb.Decode(b)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		if rec.Run != nil {
-			return rec.Run, nil
-		}
-	}
-	return nil, fmt.Errorf("%s: %w", path, ErrNoRun)
 }
