@@ -155,6 +155,7 @@ func (s *shared) online(ctx context.Context, host component.Host) (*online.Onlin
 		Way: clients.Way, Host: own.Host, Entity: own.Entity, MaxBehind: s.cfg.Upload.MaxBehindMiB << 20,
 		Logger: s.set.Logger, Health: s.health.uploads,
 	})
+	clients.Changed = o.KeyChanged
 	if client != nil {
 		o.Greet(client)
 	}

@@ -31,6 +31,11 @@ another program stopped, sends nothing twice, and may be interrupted at any time
 The key is that of WANDB_API_KEY, for the server of WANDB_BASE_URL, or of netrc.
 A run goes to the server that it belongs to, and to no other.
 
+With --entity, --project or --base-url runs go elsewhere, and later syncs follow.
+One whose upload began and which has no end yet stays where it is until it has
+ended. Of two runs that would go to the same place the later one is left, and
+named; --new-id gives it another id.
+
 It leaves alone runs that another program uploads, and those that W&B's own
 client wrote, and names what to do with them. What killed programs left in the
 directory's outbox is put on its runs first.
@@ -66,7 +71,7 @@ and the output says what is missing and what to do; 1 nothing could be tried.`,
 	f.BoolVar(&opts.DryRun, "dry-run", false, "say what would be sent, and send nothing")
 	f.IntVar(&opts.Parallel, "parallel", 4, "`RUNS` to upload at once")
 	f.BoolVar(&opts.SkipSynced, "skip-synced", true, "pass over runs that are at W&B; with =false they also go to another --project, and W&B is asked about those that wandb sync marked")
-	f.BoolVar(&opts.NewID, "new-id", false, "upload runs whose id W&B refuses, because it was deleted there, under a new id")
+	f.BoolVar(&opts.NewID, "new-id", false, "upload runs whose id W&B refuses, because it was deleted there, or another run here has, under a new id")
 	f.StringVar(&opts.Entity, "entity", "", "`ENTITY` to upload to, in place of the runs' own")
 	f.StringVar(&opts.Project, "project", "", "`PROJECT` to upload to, in place of the runs' own")
 	f.StringVar(&opts.BaseURL, "base-url", "", "`URL` of the W&B server to upload to, in place of the runs' own")

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
 	"github.com/otel-wandb/otel-wandb/exporter/internal/pace"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/upload"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
@@ -44,11 +46,27 @@ type Clients struct {
 	// ByClient says that clients bring keys of their own, with Learn: their runs
 	// are sent with those, to Trusted.
 	ByClient bool
+	// Changed is told, with no lock held, that a client brought a key that is not
+	// the one before, or its first.
+	Changed func(client string)
 
 	mu   sync.Mutex
-	made map[[3]string]way
-	keys map[string]string // of clients; in memory only
+	made map[to]way
+	keys *simplelru.LRU[string, *brought] // by client; in memory only
 }
+
+// to is what a way leads to.
+type to struct{ host, entity string }
+
+// brought is the key of a client, and what was made with it: both go together.
+type brought struct {
+	key  string
+	made map[to]way
+}
+
+// maxClients bounds the clients whose keys are remembered. Who was heard of longest
+// ago is forgotten: its runs wait until it is heard of again, as after a restart.
+const maxClients = 10_000
 
 // ErrNoKeyYet says that the client that opened a run has brought no key since
 // the exporter began.
@@ -60,12 +78,23 @@ func (c *Clients) Learn(client, key string) {
 	if _, err := wandb.APIKey(key, "the client"); err != nil {
 		return
 	}
+	if c.learn(client, key) && c.Changed != nil {
+		c.Changed(client)
+	}
+}
+
+// learn tells whether the key is another one than before.
+func (c *Clients) learn(client, key string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.keys == nil {
-		c.keys = map[string]string{}
+		c.keys, _ = simplelru.NewLRU[string, *brought](maxClients, nil) // an error is about a size below 1
 	}
-	c.keys[client] = key
+	if b, ok := c.keys.Get(client); ok && b.key == key {
+		return false
+	}
+	c.keys.Add(client, &brought{key: key, made: map[to]way{}})
+	return true
 }
 
 // way is a client with the gate that it shares with the uploaders who use it.
@@ -78,25 +107,30 @@ type way struct {
 func (c *Clients) Way(key runid.Coordinates, client string) (*wandb.Client, upload.Pacer, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	own := ""
+	if c.made == nil {
+		c.made = map[to]way{}
+	}
+	made, own := c.made, ""
 	if c.ByClient && client != "" && key.Host == c.Trusted {
-		if own = c.keys[client]; own == "" {
+		if c.keys == nil {
 			return nil, nil, ErrNoKeyYet
 		}
+		b, ok := c.keys.Get(client)
+		if !ok {
+			return nil, nil, ErrNoKeyYet
+		}
+		made, own = b.made, b.key
 	} else {
 		client = ""
 	}
-	at := [3]string{key.Host, key.Entity, client + own}
-	w, ok := c.made[at]
+	at := to{key.Host, key.Entity}
+	w, ok := made[at]
 	if !ok {
 		var err error
 		if w, err = c.make(key.Host, key.Entity, client, own); err != nil {
 			return nil, nil, err
 		}
-		if c.made == nil {
-			c.made = map[[3]string]way{}
-		}
-		c.made[at] = w
+		made[at] = w
 	}
 	return w.client, w.gate, nil
 }

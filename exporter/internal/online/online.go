@@ -42,6 +42,8 @@ type Config struct {
 	Say func(line string)
 	// StopAsked is told that somebody pressed a run's stop button at W&B.
 	StopAsked func(runid.Coordinates)
+
+	now func() time.Time // time.Now
 }
 
 // Online is the uploads of one exporter. Make it with New.
@@ -53,6 +55,8 @@ type Online struct {
 	cancel context.CancelCauseFunc
 	flows  sync.WaitGroup // streams at work
 	work   sync.WaitGroup // everything else
+
+	names upload.Names // of the runs that streams are at
 
 	changed chan struct{} // trouble began or ended: watch looks
 
@@ -92,6 +96,9 @@ func New(cfg Config) *Online {
 		cfg.Logger = zap.NewNop()
 	}
 	cfg.Drain = cmp.Or(cfg.Drain, 5*time.Second)
+	if cfg.now == nil {
+		cfg.now = time.Now
+	}
 	if cfg.Health == nil {
 		cfg.Health = func(error) {}
 	}
@@ -124,11 +131,69 @@ func (o *Online) stream(key runid.Coordinates, client string, folder *runlog.Fol
 		o.streams[key] = s
 	}
 	s.add(client, logs, follow)
+	o.start(s)
+	return s
+}
+
+// start has a goroutine work for the stream, if there is none. The lock is held.
+func (o *Online) start(s *Stream) {
 	if !s.working && !o.closed && s.failed == nil {
 		s.working = true
 		o.flows.Go(func() { s.work(o.ctx) })
 	}
-	return s
+}
+
+// KeyChanged tries the runs of a client again that wait for its key, or that W&B
+// refused because of it: it has brought another one.
+func (o *Online) KeyChanged(client string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, s := range o.streams {
+		if !s.of(client) {
+			continue
+		}
+		if keyRefused(s.failed) {
+			s.failed = nil
+			o.check()
+		}
+		o.start(s)
+	}
+}
+
+// claim has a stream alone write to a run as W&B calls it. Runs of which some
+// telemetry names the key's default entity, and some none, are two here and one there.
+func (o *Online) claim(s *Stream, to where, path wandb.Path) error {
+	if err := o.twin(s, to, path); err != nil {
+		return err
+	}
+	if err := o.names.Claim(to.key.Host, path, s.key.String()); err != nil {
+		return err
+	}
+	s.release = func() { o.names.Release(to.key.Host, path, s.key.String()) }
+	return nil
+}
+
+// twin looks for another stream that is at the run already, and this one is not:
+// after a restart that goes on, be it slower than this one.
+func (o *Online) twin(s *Stream, to where, path wandb.Path) error {
+	if own, _ := upload.ReadProgress(to.position); own != nil && own.There {
+		return nil
+	}
+	o.mu.Lock()
+	var others []*Stream
+	for key, other := range o.streams {
+		if other != s && other.failed == nil && key.ID == s.key.ID && key.Project == s.key.Project {
+			others = append(others, other)
+		}
+	}
+	o.mu.Unlock()
+	for _, other := range others {
+		its := destination(other.key, other.folder)
+		if p, _ := upload.ReadProgress(its.position); its.key.Host == to.key.Host && p.Writes(path) {
+			return &upload.TwiceError{At: path, Other: other.key.String()}
+		}
+	}
+	return nil
 }
 
 // leftOver tells whether a run's parts hold something that was to be uploaded

@@ -36,6 +36,7 @@ type fixture struct {
 	url    string
 	root   *runlog.Root
 	folder *runlog.Folder
+	later  time.Duration // that runs begin
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -82,7 +83,7 @@ func (f *fixture) begin(id string, rows int) *runlog.Part { return f.beginAt(id,
 // beginAt makes a part that goes on at a step.
 func (f *fixture) beginAt(id string, rows, step int) *runlog.Part {
 	f.Helper()
-	start := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
+	start := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC).Add(f.later)
 	records := [][]byte{
 		record(1, dotwandb.Record{Header: &dotwandb.Header{}}),
 		record(2, dotwandb.Record{Run: &dotwandb.Run{Project: "p", ID: id, StartTime: start, DisplayName: "train"}}),
@@ -378,4 +379,43 @@ func TestCredentialsStayWithTheirHost(t *testing.T) {
 	_, again, err := ways.Way(runid.Coordinates{Host: a, Entity: "ada"}, "")
 	require.NoError(t, err)
 	assert.Same(t, one, again)
+}
+
+// W&B's own client resumes a run after its end, and then the run goes on here too:
+// what it wrote stays, and all the rest goes behind.
+func TestSomebodyElseWentOn(t *testing.T) {
+	f := newFixture(t)
+	o := f.online()
+	f.end(f.begin("r", 2), 9)
+	o.Follow(f.key("r"), "", f.folder, f.logs("r")).Ended()
+	f.whole("r", 2)
+
+	creds, err := wandb.APIKey(wandbtest.Key, "the test")
+	require.NoError(t, err)
+	client, err := wandb.New(wandb.Options{BaseURL: f.url, Credentials: creds})
+	require.NoError(t, err)
+	r, err := client.ResumeStatus(t.Context(), wandb.Path{Project: "p", Run: "r"})
+	require.NoError(t, err)
+	_, err = client.UpsertRun(t.Context(), wandb.Upsert{Run: r.Path, Config: `{"theirs":{"value":1},"_wandb":{"value":{"t":{"5":"0.28.0"}}}}`})
+	require.NoError(t, err)
+	var req wandb.StreamRequest
+	for i := range 3 {
+		require.NoError(t, req.Add(wandb.History, r.HistoryLines+i, fmt.Sprintf(`{"theirs":%d,"_step":%d}`, i, r.NextStep+int64(i))))
+	}
+	_, err = client.Stream(r.Path, false).Send(t.Context(), &req)
+	require.NoError(t, err)
+
+	part := f.beginAt("r", 2, 2)
+	s := o.Follow(f.key("r"), "", f.folder, f.logs("r"))
+	f.end(part, 9)
+	s.Ended()
+	f.wholeParts("r", 7)
+	o.Shutdown(t.Context())
+	got, _ := f.server.Run("", "p", "r")
+	assert.Equal(t, int64(1), got.Config()["theirs"])
+	for i, row := range got.Rows() {
+		_, theirs := row["theirs"]
+		assert.Equal(t, i >= 2 && i < 5, theirs, "row %d", i)
+	}
+	assert.Empty(t, f.server.Violations())
 }

@@ -19,15 +19,19 @@ import (
 
 // Stream is the upload of one run. Its methods do not wait.
 //
-// ConcurrentSafe: by a lock. working and failed are guarded by the table's.
+// ConcurrentSafe: by a lock. working, failed and since are guarded by the
+// table's, release is the worker's.
 type Stream struct {
 	o      *Online
 	key    runid.Coordinates
 	news   chan struct{} // wakes a wait
 	folder *runlog.Folder
 
-	working bool  // a goroutine is at it
-	failed  error // a *upload.Failure: nothing is sent any more, until the next start
+	working bool      // a goroutine is at it
+	failed  error     // a *upload.Failure: nothing is sent any more, until the next start
+	since   time.Time // of failed
+
+	release func() // gives up what W&B calls the run; nil while that is not known
 
 	mu        sync.Mutex // guards everything below
 	client    string     // who opened the run
@@ -37,6 +41,7 @@ type Stream struct {
 	alive     bool       // and its task lives
 	finishing bool
 	up        *upload.Uploader // of the goroutine at work
+	used      *wandb.Client    // the last that it had
 	hindered  error            // transient trouble
 }
 
@@ -127,8 +132,10 @@ func (s *Stream) work(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil || errors.Is(err, errFinishing):
 			again = false
+		case errors.As(err, &failure) && s.anotherKey(failure):
+			again, news = true, true // it came while the one before was tried
 		case errors.As(err, &failure):
-			s.failed = err
+			s.failed, s.since = err, s.o.cfg.now()
 		case err != nil:
 			again = true // this machine's trouble, such as too many open files
 		}
@@ -149,13 +156,28 @@ func (s *Stream) work(ctx context.Context) {
 			}
 			_ = s.wait(ctx)
 		default:
-			if s.failed != nil {
+			if failure != nil {
 				s.say(err)
 			}
 			s.o.check()
 			return
 		}
 	}
+}
+
+// keyRefused tells whether another key might help.
+func keyRefused(err error) bool {
+	return errors.Is(err, wandb.ErrUnauthorized) || errors.Is(err, wandb.ErrForbidden)
+}
+
+// anotherKey tells whether W&B refused a key of the run's client which is not its
+// key any more. Both locks are held.
+func (s *Stream) anotherKey(f *upload.Failure) bool {
+	if s.client == "" || s.used == nil || !keyRefused(f) {
+		return false
+	}
+	now, _, err := s.o.cfg.Way(destination(s.key, s.folder).key, s.client)
+	return errors.Is(err, ErrNoKeyYet) || err == nil && now != s.used
 }
 
 // once makes an uploader and lets it work.
@@ -173,6 +195,10 @@ func (s *Stream) once(ctx context.Context) error {
 		return err
 	}
 	err = s.uploader(to, client, pacer).Run(ctx)
+	if s.release != nil {
+		s.release()
+		s.release = nil
+	}
 	if unlockErr := unlock(); unlockErr != nil {
 		s.o.cfg.Logger.Warn("the lock of an upload is not given up: other programs will not upload this run", zap.Stringer("run", s.key), zap.Error(unlockErr))
 	}
@@ -188,6 +214,9 @@ func (s *Stream) way(ctx context.Context, to where) (client *wandb.Client, pacer
 		client, pacer, err = s.o.cfg.Way(to.key, by)
 		switch {
 		case err == nil:
+			s.mu.Lock()
+			s.used = client
+			s.mu.Unlock()
 			return client, pacer, nil
 		case !errors.Is(err, ErrNoKeyYet):
 			return nil, nil, &upload.Failure{Run: to.path, Err: err}
@@ -218,6 +247,17 @@ func (s *Stream) wait(ctx context.Context) error {
 		return errFinishing
 	}
 	return nil
+}
+
+// of tells whether a client opened the run, and ends a wait for its key.
+func (s *Stream) of(client string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client != client {
+		return false
+	}
+	s.poke()
+	return true
 }
 
 // poke says that there is news. The lock is held.
@@ -258,6 +298,8 @@ func (s *Stream) uploader(to where, client *wandb.Client, pacer upload.Pacer) *u
 		Pacer:    pacer,
 		Notify:   s.notice,
 		Tried:    s.tried,
+		Claim:    func(path wandb.Path) error { return s.o.claim(s, to, path) },
+		Opening:  func(ctx context.Context) (func(), error) { return s.o.names.Open(ctx, to.key.Host, to.path) },
 		Sent: func(lines int) {
 			s.setHindered(nil)
 			s.o.count(func(c *Counts) { c.Lines += int64(lines) })
@@ -374,14 +416,22 @@ func (s *Stream) setHindered(err error) {
 	}
 }
 
-// trouble is what keeps the run from W&B. The table's lock is held.
+// refusedFor is how long a refusal is the exporter's trouble after the run's log
+// has ended: by then whoever looks has seen it, and `otel-wandb ls` has it for ever.
+const refusedFor = 10 * time.Minute
+
+// trouble is what keeps the run from W&B, as far as it is news. The table's lock is
+// held.
 func (s *Stream) trouble() error {
-	if s.failed != nil {
-		return s.failed
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.hindered
+	switch {
+	case s.failed == nil:
+		return s.hindered
+	case s.alive || s.o.cfg.now().Sub(s.since) < refusedFor:
+		return s.failed
+	}
+	return nil
 }
 
 // phase is what the stream does. The table's lock is held.

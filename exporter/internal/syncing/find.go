@@ -36,7 +36,8 @@ type found struct {
 	progress *upload.Progress // nil: the upload has not begun
 	stop     *upload.Stop     // why it stopped
 
-	held bool // an exporter has it open
+	held bool   // an exporter has it open
+	twin *found // another run that goes to the same place, and is the one to do so
 
 	Result
 }
@@ -183,6 +184,9 @@ func (l *finder) folder(folder string, parts []runview.PartInfo) {
 		if f.err == nil && !f.done() {
 			f.err = f.scan()
 		}
+		if f.err == nil && l.elsewhere(f, uploads) {
+			f.err = f.scan()
+		}
 	}
 }
 
@@ -204,19 +208,29 @@ func (l *finder) where(f *found, uploads []upload.Known) {
 	}
 	f.host = l.host(f, uploads)
 	l.known(f, uploads)
-	// Where it went already, whoever brought it there, it stays, unless it is
-	// asked for again.
-	if f.done() && l.opts.SkipSynced {
-		return
-	}
+}
+
+// elsewhere sends the run to where the options say. Where it went already, whoever
+// brought it there, it stays, unless it is asked for again; and where its upload
+// began before it has ended: what uploads it there would go on, and it be in two
+// places. The logs are scanned, unless all of them are at W&B; moved says that they
+// are to be uploaded now.
+func (l *finder) elsewhere(f *found, uploads []upload.Known) (moved bool) {
 	to, host := f.to, f.host
 	to.Entity = cmp.Or(l.opts.Entity, to.Entity)
 	to.Project = cmp.Or(l.opts.Project, to.Project)
 	host = cmp.Or(l.opts.BaseURL, host)
-	if to != f.to || host != f.host {
-		f.to, f.host = to, host
-		l.known(f, uploads)
+	done := f.done()
+	switch {
+	case to == f.to && host == f.host, done && l.opts.SkipSynced:
+		return false
+	case !done && f.progress != nil && (len(f.parts) == 0 || !f.parts[len(f.parts)-1].exit):
+		f.Notes = append(f.Notes, "its upload began, and it has no end yet: it stays where it is. When it has ended, sync sends it to another place too")
+		return false
 	}
+	f.to, f.host = to, host
+	l.known(f, uploads)
+	return done && !f.done()
 }
 
 // known finds the position of the run's upload to where it goes.

@@ -114,11 +114,12 @@ func Sync(ctx context.Context, opts Options) (*Report, error) {
 	}
 	report.problem(errors.Join(l.errs...))
 	report.Waiting = l.waits
-	s := &syncer{opts: &opts, hosts: map[string]*host{}}
+	s := &syncer{opts: &opts, runs: l.runs, hosts: map[string]*host{}}
 	for _, f := range l.runs {
 		s.describe(f)
 		report.Runs = append(report.Runs, &f.Result)
 	}
+	s.apart()
 	if opts.DryRun {
 		for _, f := range l.runs {
 			s.plan(f)
@@ -138,8 +139,19 @@ type syncer struct {
 	opts *Options
 	root *runlog.Root
 
+	runs  []*found
+	began map[string][]begun // of runs that were not done, by host, project and id
+
+	names upload.Names
+
 	mu    sync.Mutex // guards hosts
 	hosts map[string]*host
+}
+
+// begun is where the upload of a run keeps how far it is.
+type begun struct {
+	run      *found
+	position string
 }
 
 // describe fills in what is known before anything is done.
@@ -186,11 +198,58 @@ func (s *syncer) settled(f *found) bool {
 	case f.foreign() && s.opts.SkipSynced:
 		r.Outcome = Synced
 		s.leaveOthers(f)
+	case f.twin != nil && !s.opts.NewID:
+		r.Outcome, r.Error = Left, fmt.Sprintf("run %s in %s goes to the same place, %s/%s: they would be one run at W&B", f.twin.name(), s.opts.Shown(f.twin.folder), f.host, place(f.to))
+		r.Remedy = "sync it by itself to another --project, or all of them with --new-id, which gives this one an id of its own"
 	default:
 		return false
 	}
 	return true
 }
+
+// apart finds runs that would be one at W&B: by another project or entity for all
+// of them, or because a folder was copied. The one that is there stays, else the
+// first; no order of sending could bring both there whole.
+func (s *syncer) apart() {
+	first := map[string]*found{}
+	at := func(f *found) string { return f.host + "\x00" + place(f.to) }
+	for _, there := range []bool{true, false} {
+		for _, f := range s.runs {
+			if f.err != nil || len(f.parts) == 0 || (f.progress != nil) != there {
+				continue
+			}
+			if before := first[at(f)]; before == nil {
+				first[at(f)] = f
+			} else if !f.done() {
+				f.twin = before
+			}
+		}
+	}
+	s.began = map[string][]begun{}
+	for _, f := range s.runs {
+		if f.progress != nil && !f.done() {
+			key := f.host + "\x00" + f.to.Project + "\x00" + f.to.Run
+			s.began[key] = append(s.began[key], begun{f, f.position})
+		}
+	}
+}
+
+// claim has a run alone be written to as W&B calls it: a run that names the key's
+// default entity and one that names none are two here and one there. Where the
+// other one is done, this one goes behind it.
+func (s *syncer) claim(f *found, path wandb.Path) error {
+	if f.progress == nil || !f.progress.There {
+		for _, other := range s.began[f.host+"\x00"+f.to.Project+"\x00"+f.to.Run] {
+			if p, _ := upload.ReadProgress(other.position); other.run != f && p.Writes(path) {
+				return &upload.TwiceError{At: path, Other: s.here(other.run)}
+			}
+		}
+	}
+	return s.names.Claim(f.host, path, s.here(f))
+}
+
+// here is what a run is called here, of whatever folder.
+func (s *syncer) here(f *found) string { return f.name() + " in " + s.opts.Shown(f.folder) }
 
 // leaveOthers says what to do with the parts that W&B's own client wrote. Those
 // of an online run it sent itself.
@@ -238,6 +297,9 @@ func (s *syncer) plan(f *found) {
 	s.leaveOthers(f)
 	if !f.parts[len(f.parts)-1].exit {
 		f.Notes = append(f.Notes, "it has no end yet")
+	}
+	if f.twin != nil {
+		f.Notes = append(f.Notes, fmt.Sprintf("it gets a new id: run %s has this one", f.twin.name()))
 	}
 	if f.stop != nil {
 		f.gone = f.stop.Gone
@@ -330,6 +392,12 @@ func (f *found) leave(err error, remedy string) {
 
 // upload uploads a run. Its lock is held.
 func (s *syncer) upload(h *host, f *found) {
+	if f.twin != nil { // a new id is asked for
+		if err := s.newID(f); err != nil {
+			s.ended(h, f, err)
+			return
+		}
+	}
 	if f.foreign() && !s.known(h, f) {
 		return
 	}
@@ -413,10 +481,19 @@ func (s *syncer) once(h *host, f *found) error {
 	if f.progress != nil {
 		before = f.progress.History
 	}
+	var claimed wandb.Path
 	up := upload.New(upload.Options{
 		Client: h.client, Run: f.to, Parts: logs, Position: f.position, Pacer: h.gate,
 		Notify: func(n upload.Notice) { s.notice(f, n) },
+		Claim: func(path wandb.Path) (err error) {
+			if err = s.claim(f, path); err == nil {
+				claimed = path
+			}
+			return err
+		},
+		Opening: func(ctx context.Context) (func(), error) { return s.names.Open(ctx, f.host, f.to) },
 	})
+	defer func() { s.names.Release(f.host, claimed, s.here(f)) }()
 	s.opts.Watch.Began(&f.Result, func() int { return max(before, up.Status().History) })
 	err := up.Run(h.ctx)
 	if p, readErr := upload.ReadProgress(f.position); readErr == nil && p != nil {

@@ -15,12 +15,14 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/otel-wandb/otel-wandb/exporter/internal/dotwandb"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/runlog"
 	"github.com/otel-wandb/otel-wandb/exporter/internal/upload"
 	"github.com/otel-wandb/otel-wandb/internal/runid"
+	"github.com/otel-wandb/otel-wandb/internal/wandb"
 	"github.com/otel-wandb/otel-wandb/internal/wandbtest"
 )
 
@@ -354,4 +356,47 @@ func TestTheLogNamesItsServer(t *testing.T) {
 	r := f.sync(func(o *Options) { o.DryRun = true })
 	require.Len(t, r.Runs, 1)
 	assert.Equal(t, f.url, r.Runs[0].Host)
+}
+
+// W&B's own client resumes a run that was synced, and then the run goes on here
+// too: what it wrote stays, and all the rest goes behind.
+func TestSomebodyElseWentOn(t *testing.T) {
+	f := newFixture(t, wandbtest.Options{})
+	f.offline("a", 2)
+	require.True(t, f.sync().Complete)
+
+	creds, err := wandb.APIKey(wandbtest.Key, "the test")
+	require.NoError(t, err)
+	client, err := wandb.New(wandb.Options{BaseURL: f.url, Credentials: creds})
+	require.NoError(t, err)
+	r, err := client.ResumeStatus(t.Context(), wandb.Path{Project: "demo", Run: "a"})
+	require.NoError(t, err)
+	_, err = client.UpsertRun(t.Context(), wandb.Upsert{Run: r.Path, Config: `{"theirs":{"value":1},"_wandb":{"value":{"t":{"5":"0.28.0"}}}}`})
+	require.NoError(t, err)
+	var req wandb.StreamRequest
+	require.NoError(t, req.Add(wandb.History, r.HistoryLines, `{"at":"2","_step":2}`))
+	require.NoError(t, req.Add(wandb.Console, r.ConsoleLines, "their line"))
+	req.Complete = true
+	_, err = client.Stream(r.Path, false).Send(t.Context(), &req)
+	require.NoError(t, err)
+
+	f.write(func(tr trace.Tracer) {
+		_, span := tr.Start(t.Context(), "train", trace.WithAttributes(attribute.String("wandb.run.mode", "auto"), attribute.String("wandb.run.id", "a")))
+		for _, at := range []string{"3", "4"} {
+			span.AddEvent("wandb.log", trace.WithAttributes(attribute.String("at", at)))
+		}
+		span.End()
+	})
+	report := f.sync()
+	assert.True(t, report.Complete, text(report))
+	assert.Equal(t, 2, report.Runs[0].Sent, "theirs are not the log's")
+	assert.Equal(t, 4, report.Runs[0].Rows)
+	f.whole("a", 5)
+	got, _ := f.server.Run("", "demo", "a")
+	assert.Equal(t, int64(1), got.Config()["theirs"])
+	assert.Contains(t, got.Console[0].Text, "their line")
+	for i, row := range got.Rows() {
+		assert.Equal(t, int64(i), row["_step"])
+	}
+	assert.True(t, f.sync().Complete)
 }

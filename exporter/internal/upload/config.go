@@ -23,17 +23,32 @@ type mark struct {
 	Runtime int64  `json:"runtime"`
 	// Artifacts: rows refer to the artifacts of their tables.
 	Artifacts bool `json:"artifacts,omitempty"`
+	// Last is the last part with which the run went on after its end.
+	Last string `json:"last,omitempty"`
+	// Moved are the parts that go on behind what somebody else wrote in between.
+	Moved []movedMark `json:"moved,omitempty"`
+}
+
+// movedMark is moved as the mark has it.
+type movedMark struct {
+	Part    string `json:"part"`
+	Lines   [3]int `json:"lines"`
+	Step    int64  `json:"step"`
+	Runtime int64  `json:"runtime"`
 }
 
 // configText is the run's config as W&B wants it: whole, old keys beneath.
 func (s *state) configText() string {
-	all := parse(s.OldConfig)
+	all, own := parse(s.OldConfig), parse(s.OwnConfig)
 	for _, key := range s.config.keys {
 		raw, _ := s.config.get(key)
+		if before, ok := own.get(key); ok && before == raw && all.at[key] != nil {
+			continue // somebody else had the last word, and nothing new is said here
+		}
 		all.put(key, raw)
 	}
-	own, _ := s.config.get("_wandb")
-	all.put("_wandb", s.wandbConfig(own))
+	wandb, _ := s.config.get("_wandb")
+	all.put("_wandb", s.wandbConfig(wandb))
 	b := []byte{'{'}
 	for i, key := range all.keys {
 		if i > 0 {
@@ -77,12 +92,34 @@ func (s *state) wandbConfig(own string) string {
 	if len(environments.keys) > 0 {
 		o.put("e", environments.text())
 	}
-	o.put(markKey, asJSON(mark{
-		Log: s.Log, Lines: [3]int{s.Base.History, s.Base.Events, s.Base.Console}, Step: s.Step, Runtime: s.Runtime,
-		Artifacts: s.Artifacts,
-	}))
+	o.put(markKey, asJSON(s.mark()))
 	return o.text()
 }
+
+// mark is what W&B keeps of this upload.
+func (s *state) mark() mark {
+	m := mark{Log: s.Log, Lines: s.Base.numbers(), Step: s.Step, Runtime: s.Runtime, Artifacts: s.Artifacts, Last: s.Last}
+	if len(s.Moved) > 0 {
+		m.Step, m.Runtime = s.FirstStep, s.FirstRuntime
+	}
+	for _, to := range s.Moved {
+		m.Moved = append(m.Moved, movedMark{to.Part, to.Lines.numbers(), to.Step, to.Runtime})
+	}
+	return m
+}
+
+// moved are the parts that go on elsewhere, by a mark.
+func (m *mark) moved() (list []moved) {
+	for _, to := range m.Moved {
+		list = append(list, moved{to.Part, linesOf(to.Lines), to.Step, to.Runtime})
+	}
+	return list
+}
+
+// numbers are lines as a mark has them: history, events, console.
+func (l lines) numbers() [3]int { return [3]int{l.History, l.Events, l.Console} }
+
+func linesOf(n [3]int) lines { return lines{History: n[0], Events: n[1], Console: n[2]} }
 
 // text0 is the text of a key's value, "{}" where there is none.
 func (o *object) text0(key string) string {

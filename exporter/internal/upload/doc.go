@@ -18,6 +18,9 @@
 // config from which numbers on this log was written, and a run on W&B that lacks
 // this mark was made by somebody else and is resumed, behind what it has.
 //
+// So is a run that had ended, and that somebody else went on with before its
+// next part came.
+//
 // No row waits for a file: files that are due go behind the lines of a batch, for
 // a while, and what is left goes before the end of the run, with config.yaml and
 // the like, which are made here. A file has no number: it is sent again whole.

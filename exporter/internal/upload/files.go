@@ -133,7 +133,7 @@ func (u *Uploader) allFiles(ctx context.Context, atEnd bool) error {
 func (u *Uploader) lastFiles(ctx context.Context) error {
 	s := u.state
 	for _, name := range []string{configFile, consoleFile, summaryFile} {
-		if (name != consoleFile || s.Next.Console > s.Base.Console) && !slices.Contains(s.Uploaded, name) {
+		if (name != consoleFile || s.sent().Console > 0) && !slices.Contains(s.Uploaded, name) {
 			s.file(runFile{Path: name})
 		}
 	}

@@ -44,6 +44,8 @@ type fixture struct {
 	links     []string // what else was told, a line each
 	num       int64
 	files     map[string]string // content of the run's files, by name
+	others    bool              // somebody else went on with the run
+	forgot    bool              // and the position, which had our config before that, is lost
 }
 
 func bubble(t *testing.T, opts wandbtest.Options, test func(f *fixture)) {

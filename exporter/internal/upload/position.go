@@ -40,14 +40,22 @@ type position struct {
 	Tail   []byte // the last bytes before Offset: a log that lost them is another one
 	Taken  int    // lines of the record there that are sent already
 	Exit   *dotwandb.Exit
-	Done   bool // nothing is left to say of this part and those before it
-	Reopen bool // the run ended, and goes on with this part: an upsert says so
+	Done   bool   // nothing is left to say of this part and those before it
+	Reopen bool   // the run ended, and goes on with this part: an upsert says so
+	Last   string // the last part with which it did: the mark names it
 
-	Base      lines // the numbers of this log's first lines
-	Next      lines // the numbers of its next ones
-	Step      int64 // is added to steps: behind those of a run that was resumed
-	Runtime   int64 // is added to runtimes, seconds
-	Continued bool  // the run was on W&B before this upload knew it
+	Base      lines   // the numbers of this log's first lines
+	Next      lines   // the numbers of its next ones
+	Step      int64   // is added to steps: behind those of a run that was resumed
+	Runtime   int64   // is added to runtimes, seconds
+	Continued bool    // somebody else wrote to the run, as far as is known here
+	Moved     []moved // where a part goes on behind what somebody else wrote in between
+	Theirs    lines   // how much that was
+
+	FirstStep, FirstRuntime int64 // Step and Runtime before any part Moved
+
+	NextStep int64 // in the log: behind that of the last row
+	Ran      int64 // in the log: seconds when it ended last
 
 	Start        int64 // of the first part, unix ns
 	Fields, Sent wandb.Fields
@@ -55,6 +63,7 @@ type position struct {
 
 	// Objects as text. Old ones are what W&B had before.
 	Config, Summary, OldConfig, OldSummary string
+	OwnConfig                              string // our last, when somebody else went on with the run
 	ConfigDirty, SummaryDirty              bool
 	SummaryFresh                           bool // the part has said nothing yet: its first summary replaces all
 
@@ -69,6 +78,24 @@ type position struct {
 
 // lines are line numbers of the files that count them.
 type lines struct{ History, Events, Console int }
+
+// moved is where a part goes on: its first lines' numbers, and what is added to
+// its steps and runtimes.
+type moved struct {
+	Part    string
+	Lines   lines
+	Step    int64
+	Runtime int64
+}
+
+// sent are the lines of the log that W&B has.
+func (p *position) sent() lines {
+	return lines{
+		History: p.Next.History - p.Base.History - p.Theirs.History,
+		Events:  p.Next.Events - p.Base.Events - p.Theirs.Events,
+		Console: p.Next.Console - p.Base.Console - p.Theirs.Console,
+	}
+}
 
 // half is a line whose newline has not come.
 type half struct {

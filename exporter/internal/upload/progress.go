@@ -37,9 +37,10 @@ func ReadProgress(position string) (*Progress, error) {
 	if p.Upserted {
 		path = p.Path
 	}
+	sent := p.sent()
 	return &Progress{
 		Host: p.Host, Asked: p.Asked, Path: path, There: p.Upserted, TooLong: p.TooLong,
-		History: p.Next.History - p.Base.History, Events: p.Next.Events - p.Base.Events, Console: p.Next.Console - p.Base.Console,
+		History: sent.History, Events: sent.Events, Console: sent.Console,
 		Part: p.Part, Offset: p.Offset, Done: p.Done,
 	}, nil
 }

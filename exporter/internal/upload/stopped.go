@@ -13,6 +13,36 @@ import (
 	"github.com/otel-wandb/otel-wandb/internal/wandb"
 )
 
+// Failure is why the upload of a run stopped: what the log holds stays there.
+type Failure struct {
+	Run wandb.Path
+	Log string // the part it is about; "": none was begun
+	Err error
+}
+
+func (f *Failure) Error() string {
+	return fmt.Sprintf("upload of run %s stopped, what it has stays in %s: %v", f.Run, nonEmpty(f.Log, "its log"), f.Err)
+}
+
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Remedy is what a person can do about it, before the upload is started again.
+func (f *Failure) Remedy() string {
+	var advised interface{ Remedy() string }
+	switch {
+	case f.Gone():
+		return "if the run was deleted at W&B, its id is gone for good: otel-wandb sync --new-id uploads all of it as another run"
+	case errors.As(f.Err, &advised) && advised.Remedy() != "":
+		return advised.Remedy()
+	case errors.Is(f.Err, fs.ErrNotExist):
+		return "put the log back, or remove the position of this upload"
+	}
+	return "see what it says, and start the upload again when that is put right: it goes on where it stopped"
+}
+
+// ErrNoRun is in the Failure of a log that does not say which run it is of.
+var ErrNoRun = errors.New("no run record among the first ten records")
+
 // Stop is why an upload stopped, for whoever looks at the folder later.
 type Stop struct {
 	Time   time.Time  `json:"time"`

@@ -70,9 +70,10 @@ type batch struct {
 
 // begin turns to a part.
 func (s *state) begin(part string) {
-	s.Part, s.Offset, s.Taken = part, dotwandb.FileHeaderSize, 0
+	s.Part, s.Offset, s.Tail, s.Taken = part, dotwandb.FileHeaderSize, nil, 0
 	s.Reopen = s.Reopen || s.Done && s.Upserted
 	s.Exit, s.Done, s.SummaryFresh = nil, false, true
+	s.move()
 }
 
 // apply takes a record in. With wandb.ErrFull nothing of it is, but for the
@@ -137,6 +138,7 @@ func (s *state) history(h *dotwandb.History, b *batch) error {
 	if err := s.line(b, wandb.History, &s.Next.History, s.row(h, tables)); err != nil {
 		return err
 	}
+	s.NextStep = stepIn(h) + 1
 	if s.Next.History > number {
 		s.logged(tables, b)
 	}
@@ -335,6 +337,7 @@ func (s *state) exit(e *dotwandb.Exit, b *batch) error {
 		return err
 	}
 	s.Halves, s.Exit = halves, e
+	s.Ran = max(s.Ran, int64(e.Runtime))
 	return nil
 }
 

@@ -73,7 +73,7 @@ type difference struct {
 var differences = []difference{
 	{"asked/Viewer", "", "Whose key it is, is asked by `otel-wandb doctor`, not for each run: an exporter has thousands. W&B names the run's entity in the answer to the upsert"},
 	{"asked/OrganizationCoreWeaveOrganizationID", "", "Nothing depends on the answer but a link that W&B's client prints"},
-	{"asked/RunResumeStatus", "", "Asked once for each log whose position is not known: an id may be in use, and rows of a lost position must not be doubled"},
+	{"asked/RunResumeStatus", "", "Asked once for each log whose position is not known, and when a run goes on after its end, which another client may have resumed: an id may be in use, and rows of a lost position must not be doubled"},
 
 	{"file/requirements.txt", "", "A program's Python packages are not in its telemetry"},
 	{"asked/CreateRunFiles", "kill9", "The metadata go up behind the first lines. W&B's client collects names of files for seconds, and was killed before"},
