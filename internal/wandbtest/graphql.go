@@ -71,6 +71,7 @@ var operations = map[string]operation{
 	"ArtifactMembershipByName":      op((*Server).artifactByName),
 	"ArtifactMembershipFiles":       op((*Server).artifactFiles),
 	"GetArtifactMembershipFileUrls": op((*Server).artifactFiles),
+	"UseArtifact":                   op((*Server).useArtifact),
 }
 
 // op makes an operation of a method, which gets its variables decoded.

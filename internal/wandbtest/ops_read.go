@@ -390,3 +390,12 @@ func (s *Server) artifactFiles(c *call, v struct {
 		"files": obj{"totalCount": len(names), "edges": edges, "pageInfo": lastPage},
 	}}}}, nil
 }
+
+// useArtifact notes nothing: what runs used is not kept.
+func (s *Server) useArtifact(c *call, v struct{ EntityName, ProjectName, RunName, ArtifactID string }) (map[string]any, *fail) {
+	a := s.artifacts[v.ArtifactID]
+	if a == nil || s.runOf(v.EntityName, v.ProjectName, v.RunName) == nil {
+		return nil, failf(http.StatusNotFound, "no artifact %q, or no run %s/%s/%s", v.ArtifactID, v.EntityName, v.ProjectName, v.RunName)
+	}
+	return obj{"useArtifact": obj{"artifact": s.artifactFields(c, a)}}, nil
+}

@@ -154,6 +154,8 @@ func TestReadArtifacts(t *testing.T) {
 			assert.Len(t, w.Body.Bytes(), int(dig(f, "node.sizeBytes").(float64)))
 		}
 		assert.Equal(t, a["size"], size)
+		used := ask("UseArtifact", `{"entityName":"fakeentity","projectName":"mediaproj","runName":"mediarun","artifactID":"`+a["id"].(string)+`"}`)
+		assert.Equal(t, a["id"], dig(used, "useArtifact.artifact.id"))
 	}
 	assert.Empty(t, p.server.Violations())
 }

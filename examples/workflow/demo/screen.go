@@ -63,7 +63,7 @@ func (s *screen) next(o *options, dir string) {
 Everything is as it must be, after %.0f s. The failed run was meant to fail.
 
 What to do next
-  see the curves, in a terminal  wandb leet %s (older clients: wandb beta leet)
+  see the curves, in a terminal  wandb leet %s
   look again                     %s ls %s
   read what was sent and said    %s, %s
   send your own                  %s --config %s
