@@ -42,7 +42,7 @@ func TestReadRun(t *testing.T) {
 		} {
 			assert.Equal(a, want, run[key], key)
 		}
-		assert.Equal(a, 9.0, dig(a.graphql("RunHistoryKeys", `{`+theRun+`}`), "project.run.historyKeys.lastStep"))
+		assert.EqualValues(a, 9, dig(a.graphql("RunHistoryKeys", `{`+theRun+`}`), "project.run.historyKeys.lastStep"))
 		runs := dig(a.graphql("Runs", `{"entity":"`+Entity+`","project":"p","filters":"{}"}`), "project.runs.edges").([]any)
 		assert.Len(a, runs, 1)
 		assert.Nil(a, dig(a.graphql("Run", `{"project":"p","name":"none"}`), "project.run"))
@@ -102,7 +102,7 @@ func TestReadFiles(t *testing.T) {
 		files := dig(a.graphql("RunFiles", `{`+theRun+`,"fileNames":["a dir/b.txt"]}`), "project.run.files.edges").([]any)
 		require.Len(a, files, 1)
 		file := files[0].(map[string]any)["node"].(map[string]any)
-		assert.Equal(a, 7.0, file["sizeBytes"])
+		assert.EqualValues(a, 7, file["sizeBytes"])
 		for _, key := range []string{"url", "directUrl"} {
 			at, err := url.Parse(file[key].(string))
 			require.NoError(a, err)
@@ -153,7 +153,7 @@ func TestReadArtifacts(t *testing.T) {
 			assert.Equal(t, http.StatusOK, w.Code)
 			assert.Len(t, w.Body.Bytes(), int(dig(f, "node.sizeBytes").(float64)))
 		}
-		assert.Equal(t, a["size"], size)
+		assert.EqualValues(t, a["size"], size)
 		used := ask("UseArtifact", `{"entityName":"fakeentity","projectName":"mediaproj","runName":"mediarun","artifactID":"`+a["id"].(string)+`"}`)
 		assert.Equal(t, a["id"], dig(used, "useArtifact.artifact.id"))
 	}

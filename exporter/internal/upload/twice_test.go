@@ -2,7 +2,6 @@ package upload
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"testing/synctest"
 
@@ -48,7 +47,7 @@ func TestNames(t *testing.T) {
 		(<-opened)()
 
 		var twice *TwiceError
-		require.True(t, errors.As(n.Claim("h", run("e", "r"), "two"), &twice))
+		require.ErrorAs(t, n.Claim("h", run("e", "r"), "two"), &twice)
 		assert.Equal(t, TwiceError{At: run("e", "r"), Other: "one"}, *twice)
 		require.NoError(t, n.Claim("h", run("e", "r"), "one"), "again")
 		n.Release("h", run("e", "r"), "two")
