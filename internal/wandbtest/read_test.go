@@ -42,7 +42,7 @@ func TestReadRun(t *testing.T) {
 		} {
 			assert.Equal(a, want, run[key], key)
 		}
-		assert.Equal(a, 9.0, dig(a.graphql("RunHistoryKeys", `{`+theRun+`}`), "project.run.historyKeys.lastStep"))
+		assert.EqualValues(a, 9, dig(a.graphql("RunHistoryKeys", `{`+theRun+`}`), "project.run.historyKeys.lastStep"))
 		runs := dig(a.graphql("Runs", `{"entity":"`+Entity+`","project":"p","filters":"{}"}`), "project.runs.edges").([]any)
 		assert.Len(a, runs, 1)
 		assert.Nil(a, dig(a.graphql("Run", `{"project":"p","name":"none"}`), "project.run"))
@@ -102,7 +102,7 @@ func TestReadFiles(t *testing.T) {
 		files := dig(a.graphql("RunFiles", `{`+theRun+`,"fileNames":["a dir/b.txt"]}`), "project.run.files.edges").([]any)
 		require.Len(a, files, 1)
 		file := files[0].(map[string]any)["node"].(map[string]any)
-		assert.Equal(a, 7.0, file["sizeBytes"])
+		assert.EqualValues(a, 7, file["sizeBytes"])
 		for _, key := range []string{"url", "directUrl"} {
 			at, err := url.Parse(file[key].(string))
 			require.NoError(a, err)
@@ -145,15 +145,15 @@ func TestReadArtifacts(t *testing.T) {
 		variables := `{"entity":"fakeentity","project":"mediaproj","collection":"` + name + `","alias":"v0"}`
 		files := dig(ask("GetArtifactMembershipFileUrls", variables), "project.artifactCollection.artifactMembership.files.edges").([]any)
 		assert.Len(t, files, int(a["fileCount"].(float64)))
-		size := 0.0
+		size := 0
 		for _, f := range files {
-			size += dig(f, "node.sizeBytes").(float64)
+			size += int(dig(f, "node.sizeBytes").(float64))
 			w := httptest.NewRecorder()
 			p.server.ServeHTTP(w, httptest.NewRequest(http.MethodGet, dig(f, "node.directUrl").(string), nil))
 			assert.Equal(t, http.StatusOK, w.Code)
 			assert.Len(t, w.Body.Bytes(), int(dig(f, "node.sizeBytes").(float64)))
 		}
-		assert.Equal(t, a["size"], size)
+		assert.EqualValues(t, a["size"], size)
 		used := ask("UseArtifact", `{"entityName":"fakeentity","projectName":"mediaproj","runName":"mediarun","artifactID":"`+a["id"].(string)+`"}`)
 		assert.Equal(t, a["id"], dig(used, "useArtifact.artifact.id"))
 	}
